@@ -1,0 +1,106 @@
+"""Lehr decides the learning rate of a training run.
+
+A policy is a schedule (open loop, planned before training) times rules (closed loop, reacting to the loss, a metric or
+the evaluated model). Lehr makes policies as values, runs them exactly, explains them and compares them.
+
+Example:
+    >>> import lehr
+    >>> policy = lehr.parse("warmup('2%').then(cosine(to=0.1))")
+    >>> run = lehr.start(policy, lr=3e-4, steps=50_000)
+    >>> run.lr
+    3e-07
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from lehr.controller import Controller, start
+from lehr.errors import LehrError, LehrWarning
+from lehr.journal import Event, Journal
+from lehr.lengths import Horizon, Length
+from lehr.policy import Bind, Groups, Policy, bind, groups
+from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, when
+from lehr.schedules import (
+    Curve,
+    Schedule,
+    compounding,
+    constant,
+    cosine,
+    cosine_product,
+    exponential,
+    hold,
+    inverse_sqrt,
+    inverse_time,
+    linear,
+    multistep,
+    one_minus_sqrt,
+    piecewise,
+    polynomial,
+    step_decay,
+    warmup,
+    wsd,
+)
+from lehr.simulate import simulate
+from lehr.text import as_policy, parse
+from lehr.trace import Trace, record
+
+if TYPE_CHECKING:
+    from lehr.report.figures import plot
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bind",
+    "Controller",
+    "Curve",
+    "Event",
+    "Groups",
+    "Horizon",
+    "Journal",
+    "LehrError",
+    "LehrWarning",
+    "Length",
+    "Policy",
+    "Rule",
+    "Schedule",
+    "Signal",
+    "Trace",
+    "Trigger",
+    "always",
+    "as_policy",
+    "bind",
+    "compounding",
+    "constant",
+    "cosine",
+    "cosine_product",
+    "evaluation",
+    "exponential",
+    "groups",
+    "hold",
+    "inverse_sqrt",
+    "inverse_time",
+    "linear",
+    "loss",
+    "metric",
+    "multistep",
+    "one_minus_sqrt",
+    "parse",
+    "piecewise",
+    "plot",
+    "polynomial",
+    "record",
+    "simulate",
+    "start",
+    "step_decay",
+    "warmup",
+    "when",
+    "wsd",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs more than NumPy on first use."""
+    if name == "plot":
+        from lehr.report.figures import plot
+
+        return plot
+    raise AttributeError(f"module 'lehr' has no attribute {name!r}")

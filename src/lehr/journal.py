@@ -1,0 +1,106 @@
+"""The journal: what happened in a run, in order, each event with its reason in words.
+
+Firings of one rule in an unbroken row of steps are one event that counts them, so that a rule that acts at every update
+does not bury the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+__all__ = ["Event", "Journal", "Kind"]
+
+Kind = Literal["rule", "edit", "restore", "replan", "warning", "finish"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, and why.
+
+    Attributes:
+        step: the update whose LR is the first to be touched; for a warning, the step at which it was noticed.
+        kind: "rule" (a rule fired), "edit" (an LR was changed by hand), "restore" (the optimiser was loaded), "replan"
+            (the plan was changed), "warning", or "finish".
+        rule: the rule's text, or empty.
+        action: the action's text, or empty.
+        lr_before: the LR of each group that the update would have used.
+        lr_after: the LR of each group that it uses.
+        words: the evidence, one English clause with numbers.
+        times: how often it happened in a row of steps.
+        last: the step of the last of them.
+    """
+
+    step: int
+    kind: Kind
+    words: str
+    rule: str = ""
+    action: str = ""
+    lr_before: tuple[float, ...] = ()
+    lr_after: tuple[float, ...] = ()
+    times: int = 1
+    last: int = -1
+
+    def __str__(self) -> str:
+        """One sentence."""
+        steps = f"step {self.step}" if self.times == 1 else f"steps {self.step} to {self.last} ({self.times} times)"
+        act = f" → {self.action}" if self.action else ""
+        change = ""
+        if self.lr_before and self.lr_before != self.lr_after:
+            change = f": LR {_numbers(self.lr_before)} → {_numbers(self.lr_after)}"
+        return f"{steps}: {self.words}{act}{change}"
+
+    def plain(self) -> dict[str, Any]:
+        """The event as JSON-plain data; empty fields are left out."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields["lr_before"], fields["lr_after"] = list(self.lr_before), list(self.lr_after)
+        if self.times == 1:
+            del fields["times"], fields["last"]
+        return {name: value for name, value in fields.items() if value not in ("", [])}
+
+    @classmethod
+    def read(cls, plain: dict[str, Any]) -> Event:
+        """The event that `plain` came from."""
+        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
+        return cls(**{name: value for name, value in fields.items() if name in cls.__dataclass_fields__})
+
+
+class Journal(Sequence[Event]):
+    """The events of a run, oldest first."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def add(self, event: Event) -> bool:
+        """Add an event; false if it only continues the row of the last one of its rule."""
+        for i in range(len(self._events) - 1, -1, -1):
+            earlier = self._events[i]
+            if max(earlier.last, earlier.step) < event.step - 1:
+                break
+            if event.kind == "rule" == earlier.kind and earlier.rule == event.rule:
+                if max(earlier.last, earlier.step) == event.step - 1:
+                    self._events[i] = replace(
+                        earlier, times=earlier.times + 1, last=event.step, lr_after=event.lr_after, words=event.words
+                    )
+                    return False
+                break
+        self._events.append(event)
+        return True
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._events[index]
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self._events)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self._events)) or "nothing happened yet"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    texts = [f"{value:.4g}" for value in values]
+    return texts[0] if len(set(texts)) == 1 else "[" + ", ".join(texts) + "]"

@@ -1,0 +1,202 @@
+"""A rule: one trigger with one action, and when it may act. A pure state machine like its trigger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from lehr.errors import LehrError
+from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length
+from lehr.rules.actions import Action, Begin, Relax, Saturate, Scale, Stop
+from lehr.rules.signals import Signal
+from lehr.rules.triggers import Observation, Trigger, in_steps
+from lehr.schedules import Schedule
+from lehr.schedules.shape import number
+from lehr.spelling import Value, spell
+
+__all__ = ["Rule", "RuleState", "when"]
+
+
+class RuleState(NamedTuple):
+    """Memory of a rule."""
+
+    trigger: Any  # the trigger's own memory
+    fired: int = 0  # how often it has fired
+    last: int | None = None  # the step at which it last fired
+    seen: int = 0  # observations of its signals seen so far
+    quiet: int = 0  # observations of its signals for which it still rests
+
+
+@dataclass(frozen=True, repr=False)
+class Rule(Value):
+    """When `trigger` holds, do `action`; made by `when(trigger)` and the methods below."""
+
+    trigger: Trigger
+    action: Action | None = None
+    not_before: Length | None = None
+    pause: Length | None = None
+    times: int | None = None
+    literal: bool = False
+
+    def text(self, full: bool = False) -> str:
+        """`when(trigger).action(...).modifier(...)`."""
+        parts = [f"when({self.trigger.text(full)})"]
+        if self.action is not None:
+            parts.append(self.action.text(full))
+        parts += [f"after({spell(self.not_before)})"] if self.not_before is not None else []
+        parts += [f"rest({spell(self.pause)})"] if self.pause is not None else []
+        parts += [f"at_most({self.times})"] if self.times is not None else []
+        parts += ["every_time()"] if self.literal else []
+        return ".".join(parts)
+
+    def __bool__(self) -> bool:
+        raise LehrError(f"{self!r} has no truth value; give several rules as a list: Policy(rules=[a, b])")
+
+    # Actions
+
+    def scale(self, k: float) -> Rule:
+        """The LR k times as large from the next update on: gain ← gain·k.
+
+        Args:
+            k: positive. Below 1 it cuts the LR; above 1 it raises it.
+        """
+        return self._do(Scale(_positive(k, "scale(k)")))
+
+    def saturate(self, eta: float, eps: float = 1e-8) -> Rule:
+        """gain ← gain·min(1, η·α/(α + ε)), with each group's own α.
+
+        Args:
+            eta: η > 0; the cut, as long as α is far above ε.
+            eps: ε ≥ 0, absolute: near α ≈ ε the act collapses the LR. With η ≥ 1 + ε/α it does nothing.
+        """
+        return self._do(Saturate(_positive(eta, "saturate(eta=...)"), _eps(eps, "saturate")))
+
+    def relax(self, eta: float, eps: float = 1e-8) -> Rule:
+        """gain ← gain·(1 − η·α/(α + ε)), with each group's own α.
+
+        Args:
+            eta: 0 < η ≤ 1; the share that goes at each firing, as long as α is far above ε.
+            eps: ε ≥ 0, absolute.
+        """
+        if _positive(eta, "relax(eta=...)") > 1:
+            raise LehrError(f"relax(eta=...) must be at most 1 (the LR would turn negative), got {eta!r}")
+        return self._do(Relax(float(eta), _eps(eps, "relax")))
+
+    def begin(self, schedule: Schedule) -> Rule:
+        """From the next update the rest of the plan is `schedule`, beginning at the present factor; fires once.
+
+        A filling schedule takes the steps that are left, a fixed one longer than that is shrunk to them. The gain stays.
+        The run is done at the end of a fixed one.
+        """
+        if not isinstance(schedule, Schedule):
+            raise LehrError(f"begin(schedule) must be given a schedule such as linear('10%'), got {schedule!r}")
+        return self._do(Begin(schedule))
+
+    def stop(self) -> Rule:
+        """The run is done: `run.done` becomes true; loops write `if run.done: break`."""
+        return self._do(Stop())
+
+    # Modifiers
+
+    def after(self, length: LengthLike) -> Rule:
+        """Not shown observations before this point of the run (or its first n observations)."""
+        return replace(self, not_before=as_length(length, "after(length)", RULE_UNITS))
+
+    def rest(self, length: LengthLike) -> Rule:
+        """After firing, not shown observations for this long (or for n observations)."""
+        return replace(self, pause=as_length(length, "rest(length)", RULE_UNITS))
+
+    def at_most(self, n: int) -> Rule:
+        """Fires at most n times in a run."""
+        count = as_length(n, "at_most(n)", ("steps",)).amount
+        if count < 1:
+            raise LehrError(f"at_most(n) must be at least 1, got {n!r}; leave the rule out instead")
+        return replace(self, times=int(count))
+
+    def every_time(self) -> Rule:
+        """The literal reading: fires at every observation at which the condition holds; nothing is forgotten."""
+        return replace(self, literal=True)
+
+    # The state machine
+
+    def resolve(self, horizon: Horizon) -> Rule:
+        """The same rule with its lengths in steps."""
+        return replace(
+            self,
+            trigger=self.trigger.resolve(horizon),
+            not_before=None if self.not_before is None else in_steps(self.not_before, horizon),
+            pause=None if self.pause is None else in_steps(self.pause, horizon),
+        )
+
+    @property
+    def limit(self) -> int | None:
+        """How often it may fire: `begin` and `stop` once, unless `at_most` says more."""
+        return 1 if self.times is None and isinstance(self.action, Begin | Stop) else self.times
+
+    def init(self) -> RuleState:
+        """The memory before anything was seen."""
+        return RuleState(self.trigger.init())
+
+    def update(self, state: RuleState, observation: Observation) -> tuple[RuleState, str | None]:
+        """Show the rule an observation; the evidence in words comes back if it fires. Pure."""
+        names = {signal.name for signal in self.trigger.signals()}
+        if names and names.isdisjoint(observation.numbers):
+            return state, None
+        state = state._replace(seen=state.seen + 1)
+        if self.limit is not None and state.fired >= self.limit:
+            return state, None
+        if self._asleep(state, observation.step):
+            return state._replace(quiet=max(state.quiet - 1, 0)), None
+        memory, reading = self.trigger.update(state.trigger, observation)
+        state = state._replace(trigger=memory)
+        if not (reading.holds and reading.fresh):
+            return state, None
+        quiet = int(self.pause.amount) if self.pause is not None and self.pause.unit == "observations" else 0
+        memory = memory if self.literal else self.trigger.after_firing(memory)
+        return RuleState(memory, state.fired + 1, observation.step, state.seen, quiet), reading.words
+
+    def _asleep(self, state: RuleState, step: int) -> bool:
+        first, pause = self.not_before, self.pause
+        if first is not None and (state.seen if first.unit == "observations" else step + 1) <= first.amount:
+            return True
+        if state.quiet > 0:
+            return True
+        return (
+            pause is not None
+            and pause.unit != "observations"
+            and state.last is not None
+            and step <= state.last + pause.amount
+        )
+
+    def _do(self, action: Action) -> Rule:
+        if self.action is not None:
+            raise LehrError(f"a rule has one action; {self!r} has one already. Write a second rule for {action!r}")
+        return replace(self, action=action)
+
+
+def when(trigger: Trigger) -> Rule:
+    """A rule to be: give it an action, such as `when(trigger).scale(0.5)`.
+
+    Raises:
+        LehrError: not a trigger.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.loss.improves_less_than(0.01, over="200 steps")).scale(0.5)
+        when(loss.improves_less_than(0.01, 200)).scale(0.5)
+    """
+    if isinstance(trigger, Signal) or not isinstance(trigger, Trigger):
+        raise LehrError(f"when(trigger) needs a trigger such as loss.reaches(0.1), got {trigger!r}")
+    return Rule(trigger)
+
+
+def _positive(value: float, what: str) -> float:
+    if number(value, what) <= 0:
+        raise LehrError(f"{what} must be positive, got {value!r}")
+    return float(value)
+
+
+def _eps(value: float, function: str) -> float:
+    if number(value, f"{function}(eps=...)") < 0:
+        raise LehrError(f"{function}(eps=...) must be at least 0, got {value!r}")
+    return float(value)

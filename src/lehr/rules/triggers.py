@@ -1,0 +1,523 @@
+"""Triggers: pure state machines that look at observations and say whether a condition holds, and why.
+
+`update(state, observation) -> (state, reading)`. A reading is fresh if the trigger looked at this very observation; its
+verdict stands until it looks again, so that `&` can join a loss seen at every step with a metric seen once an epoch.
+`after_firing(state)` is what is left when the rule has fired: the evidence forgotten, or the latch closed.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from lehr.errors import LehrError
+from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length, whole_steps
+from lehr.spelling import Value, call
+
+if TYPE_CHECKING:
+    from lehr.rules.signals import Signal
+
+__all__ = [
+    "Always",
+    "And",
+    "Diverges",
+    "ImprovesLessThan",
+    "Observation",
+    "Or",
+    "Plateaus",
+    "Reaches",
+    "Reading",
+    "Smooth",
+    "Trigger",
+    "always",
+]
+
+Flavor = Literal["lehr", "torch", "keras", "optax"]
+FLAVORS = ("lehr", "torch", "keras", "optax")
+
+
+class Observation(NamedTuple):
+    """Named numbers reported at a step."""
+
+    step: int
+    numbers: Mapping[str, float]
+    applied: bool  # whether it reports an applied update (`step`), or only tells (`observe`)
+
+
+class Reading(NamedTuple):
+    """What a trigger says of one observation."""
+
+    holds: bool
+    fresh: bool  # whether the trigger looked at this observation
+    words: str  # the evidence, in words with numbers; empty if it does not hold
+
+
+class Smooth(NamedTuple):
+    """Memory of a smoothed signal."""
+
+    mean: float = 0.0  # the weighted sum of what was seen
+    weight: float = 0.0  # of all that was seen; mean / weight is free of the bias of the start
+
+
+class Trigger(Value):
+    """A condition on signals. Triggers join with `|` and `&`."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def signals(self) -> tuple[Signal, ...]:
+        """The signals it reads."""
+
+    @abstractmethod
+    def resolve(self, horizon: Horizon) -> Trigger:
+        """The same trigger with its windows in steps."""
+
+    @abstractmethod
+    def init(self) -> Any:
+        """The memory before anything was seen: a NamedTuple of plain numbers."""
+
+    @abstractmethod
+    def update(self, state: Any, observation: Observation) -> tuple[Any, Reading]:
+        """One transition. Pure: the same state and observation give the same result."""
+
+    @abstractmethod
+    def after_firing(self, state: Any) -> Any:
+        """The memory after its rule has fired."""
+
+    def __or__(self, other: Trigger) -> Or:
+        return Or(self, _trigger(other, "|"))
+
+    def __and__(self, other: Trigger) -> And:
+        return And(self, _trigger(other, "&"))
+
+    def __bool__(self) -> bool:
+        raise LehrError(f"{self!r} has no truth value; join triggers with & and |, not with and, or, not")
+
+
+class LessState(NamedTuple):
+    """Memory of `improves_less_than`."""
+
+    smooth: Smooth
+    begin: int | None  # step at which the present window began
+    total: float  # sum of the values in it
+    count: int  # number of values in it
+    before: float | None  # mean of the window before
+    holds: bool  # the standing verdict
+    words: str
+
+
+@dataclass(frozen=True, repr=False)
+class ImprovesLessThan(Trigger):
+    """See `Signal.improves_less_than`."""
+
+    signal: Signal
+    improvement: float
+    over: LengthLike | Length
+    test: str = "means"
+
+    def __post_init__(self) -> None:
+        share = _number(self.improvement, "improves_less_than(improvement=...)")
+        over = as_length(self.over, "improves_less_than(over=...)", RULE_UNITS)
+        if not 0 <= share < 1:
+            raise LehrError(
+                f"improves_less_than(improvement=...) must be a share between 0 and 1, got {share!r}; 1 % is 0.01"
+            )
+        if over.amount == 0:
+            raise LehrError("improves_less_than(over=...) must be a positive length, got 0")
+        if self.test != "means":
+            raise LehrError(f"improves_less_than(test=...) must be 'means', got {self.test!r}")
+        _set(self, improvement=share, over=over)
+
+    @property
+    def window(self) -> Length:
+        """The window as a length."""
+        return as_length(self.over, "over", RULE_UNITS)
+
+    def text(self, full: bool = False) -> str:
+        """`signal.improves_less_than(...)`."""
+        return _method(self.signal, "improves_less_than", self, ("improvement", "over", "test"), full)
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Its one signal."""
+        return (self.signal,)
+
+    def resolve(self, horizon: Horizon) -> Trigger:
+        """With the window in steps, unless it counts observations."""
+        return replace(self, over=in_steps(self.window, horizon))
+
+    def init(self) -> LessState:
+        """No window yet."""
+        return LessState(Smooth(), None, 0.0, 0, None, False, "")
+
+    def update(self, state: LessState, observation: Observation) -> tuple[LessState, Reading]:
+        """Add the value to its window; at the end of a window compare it with the one before."""
+        smooth, value = self.signal.read(state.smooth, observation)
+        state = state._replace(smooth=smooth)
+        if value is None or not math.isfinite(value):
+            return state, Reading(state.holds, False, state.words)
+        looked = False
+        if self._is_over(state, observation.step):  # the window ended without an observation at its last step
+            state, looked = self._close(state), True
+        begin = observation.step if state.begin is None else state.begin
+        state = state._replace(begin=begin, total=state.total + value, count=state.count + 1)
+        if self._is_over(state, observation.step + 1):
+            state, looked = self._close(state), True
+        return state, Reading(state.holds, looked, state.words)
+
+    def after_firing(self, state: LessState) -> LessState:
+        """The evidence is forgotten; the smoothing stays."""
+        return self.init()._replace(smooth=state.smooth)
+
+    def _is_over(self, state: LessState, step: int) -> bool:
+        if state.begin is None or state.count == 0:
+            return False
+        if self.window.unit == "observations":
+            return state.count >= self.window.amount
+        return step >= state.begin + self.window.amount
+
+    def _close(self, state: LessState) -> LessState:
+        mean = state.total / state.count
+        begin = None if self.window.unit == "observations" else (state.begin or 0) + int(self.window.amount)
+        fresh = state._replace(begin=begin, total=0.0, count=0, before=mean, holds=False, words="")
+        if state.before is None:
+            return fresh
+        gained = (state.before - mean) if self.signal.best == "min" else (mean - state.before)
+        share = gained / abs(state.before) if state.before else math.copysign(math.inf, gained) if gained else 0.0
+        if share >= self.improvement:
+            return fresh
+        words = (
+            f"{self.signal.name} improved {_percent(share)} over {self.window.words()}, less than "
+            f"{_percent(self.improvement)} (mean {state.before:.4g} → {mean:.4g})"
+        )
+        return fresh._replace(holds=True, words=words)
+
+
+class ReachesState(NamedTuple):
+    """Memory of `reaches`."""
+
+    smooth: Smooth
+    holds: bool  # whether the threshold is reached now, and the latch is open
+    latched: bool  # it has fired and was not re-armed
+    words: str
+
+
+@dataclass(frozen=True, repr=False)
+class Reaches(Trigger):
+    """See `Signal.reaches`."""
+
+    signal: Signal
+    threshold: float
+    rearm: float | None = None
+
+    def __post_init__(self) -> None:
+        threshold = _number(self.threshold, "reaches(threshold)")
+        rearm = None if self.rearm is None else _number(self.rearm, "reaches(rearm=...)")
+        if rearm is not None and not self._better(threshold, rearm):
+            raise LehrError(
+                f"reaches(rearm=...) must be worse than the threshold {threshold!r} (best={self.signal.best!r}), "
+                f"got {rearm!r}"
+            )
+        _set(self, threshold=threshold, rearm=rearm)
+
+    def text(self, full: bool = False) -> str:
+        """`signal.reaches(...)`."""
+        return _method(self.signal, "reaches", self, ("threshold", "rearm"), full)
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Its one signal."""
+        return (self.signal,)
+
+    def resolve(self, horizon: Horizon) -> Trigger:
+        """Unchanged: nothing in it is a length."""
+        return self
+
+    def init(self) -> ReachesState:
+        """The latch open."""
+        return ReachesState(Smooth(), False, False, "")
+
+    def update(self, state: ReachesState, observation: Observation) -> tuple[ReachesState, Reading]:
+        """Compare the value with the threshold; open the latch again beyond `rearm`."""
+        smooth, value = self.signal.read(state.smooth, observation)
+        state = state._replace(smooth=smooth)
+        if value is None or not math.isfinite(value):
+            return state, Reading(state.holds, False, state.words)
+        latched = state.latched and not (self.rearm is not None and self._better(self.rearm, value))
+        holds = not latched and (value == self.threshold or self._better(value, self.threshold))
+        words = f"{self.signal.name} {value:.6g} reached {self.threshold:.6g}" if holds else ""
+        return ReachesState(smooth, holds, latched, words), Reading(holds, True, words)
+
+    def after_firing(self, state: ReachesState) -> ReachesState:
+        """The latch closed."""
+        return state._replace(holds=False, latched=True, words="")
+
+    def _better(self, a: float, b: float) -> bool:
+        return a > b if self.signal.best == "max" else a < b
+
+
+class PlateausState(NamedTuple):
+    """Memory of `plateaus`."""
+
+    smooth: Smooth
+    best: float | None  # the best value so far
+    bad: int  # observations in a row without improvement
+    holds: bool
+    words: str
+
+
+@dataclass(frozen=True, repr=False)
+class Plateaus(Trigger):
+    """See `Signal.plateaus`."""
+
+    signal: Signal
+    patience: int
+    margin: float = 1e-4
+    flavor: str = "lehr"
+
+    def __post_init__(self) -> None:
+        patience = as_length(self.patience, "plateaus(patience=...), a number of observations", ("steps",)).amount
+        margin = _number(self.margin, "plateaus(margin=...)")
+        if margin < 0 or (margin >= 1 and self.flavor != "keras"):
+            raise LehrError(f"plateaus(margin=...) must be between 0 and 1, got {margin!r}; 1 % is 0.01")
+        if self.flavor not in FLAVORS:
+            raise LehrError(
+                f"plateaus(flavor=...) must be one of {', '.join(map(repr, FLAVORS))}, got {self.flavor!r}"
+            )
+        if self.flavor == "optax" and self.signal.best == "max":
+            raise LehrError("plateaus(flavor='optax') knows best='min' only, as optax does; use flavor='lehr'")
+        _set(self, patience=int(patience), margin=margin)
+
+    def text(self, full: bool = False) -> str:
+        """`signal.plateaus(...)`."""
+        return _method(self.signal, "plateaus", self, ("patience", "margin", "flavor"), full)
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Its one signal."""
+        return (self.signal,)
+
+    def resolve(self, horizon: Horizon) -> Trigger:
+        """Unchanged: patience counts observations."""
+        return self
+
+    def init(self) -> PlateausState:
+        """Nothing seen."""
+        return PlateausState(Smooth(), None, 0, False, "")
+
+    def update(self, state: PlateausState, observation: Observation) -> tuple[PlateausState, Reading]:
+        """Count observations in a row that are no improvement."""
+        smooth, value = self.signal.read(state.smooth, observation)
+        state = state._replace(smooth=smooth)
+        if value is None or (self.flavor == "lehr" and not math.isfinite(value)):
+            return state, Reading(state.holds, False, state.words)
+        if self._improved(state.best, value):
+            return PlateausState(smooth, value if math.isfinite(value) else None, 0, False, ""), Reading(False, True, "")
+        bad = state.bad + 1
+        holds = bad > self.patience if self.flavor in ("lehr", "torch") else bad >= self.patience
+        best = "nothing finite" if state.best is None else f"{state.best:.6g}"
+        words = f"{self.signal.name} has not improved on {best} in {bad} observations (now {value:.6g})"
+        state = state._replace(bad=bad, holds=holds, words=words if holds else "")
+        return state, Reading(holds, True, state.words)
+
+    def after_firing(self, state: PlateausState) -> PlateausState:
+        """The evidence is forgotten; the peers' flavors remember their best value, as they do."""
+        best = None if self.flavor == "lehr" else state.best
+        return self.init()._replace(smooth=state.smooth, best=best)
+
+    def _improved(self, best: float | None, value: float) -> bool:
+        sign = 1.0 if self.signal.best == "min" else -1.0
+        if best is None:
+            return not math.isnan(value) and (self.flavor == "lehr" or sign * value < math.inf)
+        if self.flavor == "keras":
+            return sign * (best - value) > self.margin
+        if self.flavor in ("torch", "optax"):  # the sign fault of negative metrics is theirs
+            return sign * value < sign * best * (1.0 - sign * self.margin)
+        return sign * (best - value) > self.margin * abs(best)
+
+
+class DivergesState(NamedTuple):
+    """Memory of `diverges`."""
+
+    holds: bool
+    latched: bool  # it has fired for these non-finite values already
+
+
+@dataclass(frozen=True, repr=False)
+class Diverges(Trigger):
+    """See `Signal.diverges`."""
+
+    signal: Signal
+
+    def text(self, full: bool = False) -> str:
+        """`signal.diverges()`."""
+        return f"{self.signal.text(full)}.diverges()"
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Its one signal."""
+        return (self.signal,)
+
+    def resolve(self, horizon: Horizon) -> Trigger:
+        """Unchanged."""
+        return self
+
+    def init(self) -> DivergesState:
+        """Nothing seen."""
+        return DivergesState(False, False)
+
+    def update(self, state: DivergesState, observation: Observation) -> tuple[DivergesState, Reading]:
+        """Holds from the first non-finite value of a row of them."""
+        value = observation.numbers.get(self.signal.name)
+        if value is None:
+            return state, Reading(state.holds, False, "")
+        if math.isfinite(value):
+            return DivergesState(False, False), Reading(False, True, "")
+        holds = not state.latched
+        return DivergesState(holds, state.latched), Reading(holds, True, f"{self.signal.name} is {value}")
+
+    def after_firing(self, state: DivergesState) -> DivergesState:
+        """Quiet until a finite value has come."""
+        return DivergesState(False, True)
+
+
+class AlwaysState(NamedTuple):
+    """`always` remembers nothing."""
+
+
+@dataclass(frozen=True, repr=False)
+class Always(Trigger):
+    """See `always`."""
+
+    def text(self, full: bool = False) -> str:
+        """`always()`."""
+        return "always()"
+
+    def signals(self) -> tuple[Signal, ...]:
+        """None."""
+        return ()
+
+    def resolve(self, horizon: Horizon) -> Trigger:
+        """Unchanged."""
+        return self
+
+    def init(self) -> AlwaysState:
+        """Nothing."""
+        return AlwaysState()
+
+    def update(self, state: AlwaysState, observation: Observation) -> tuple[AlwaysState, Reading]:
+        """Holds after every applied update."""
+        return state, Reading(True, observation.applied, "at every update")
+
+    def after_firing(self, state: AlwaysState) -> AlwaysState:
+        """Nothing."""
+        return state
+
+
+def always() -> Trigger:
+    """The trigger that holds after every applied update.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.always()).relax(eta=0.01)
+        when(always()).relax(eta=0.01)
+
+    Source: feedback acts in training loops written by hand, which act at every update.
+    """
+    return Always()
+
+
+class PairState(NamedTuple):
+    """Memory of two joined triggers."""
+
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True, repr=False)
+class _Joined(Trigger):
+    left: Trigger
+    right: Trigger
+
+    def signals(self) -> tuple[Signal, ...]:
+        return self.left.signals() + self.right.signals()
+
+    def resolve(self, horizon: Horizon) -> Trigger:
+        return replace(self, left=self.left.resolve(horizon), right=self.right.resolve(horizon))
+
+    def init(self) -> PairState:
+        return PairState(self.left.init(), self.right.init())
+
+    def after_firing(self, state: PairState) -> PairState:
+        return PairState(self.left.after_firing(state.left), self.right.after_firing(state.right))
+
+    def update(self, state: PairState, observation: Observation) -> tuple[PairState, Reading]:
+        left, one = self.left.update(state.left, observation)
+        right, two = self.right.update(state.right, observation)
+        return PairState(left, right), self._join(one, two)
+
+    @abstractmethod
+    def _join(self, one: Reading, two: Reading) -> Reading: ...
+
+
+@dataclass(frozen=True, repr=False)
+class And(_Joined):
+    """Both hold; made by `a & b`."""
+
+    def text(self, full: bool = False) -> str:
+        """`a & b`."""
+        left = f"({self.left.text(full)})" if isinstance(self.left, Or) else self.left.text(full)
+        right = f"({self.right.text(full)})" if isinstance(self.right, _Joined) else self.right.text(full)
+        return f"{left} & {right}"
+
+    def _join(self, one: Reading, two: Reading) -> Reading:
+        holds = one.holds and two.holds
+        return Reading(holds, one.fresh or two.fresh, f"{one.words} and {two.words}" if holds else "")
+
+
+@dataclass(frozen=True, repr=False)
+class Or(_Joined):
+    """One of them holds; made by `a | b`."""
+
+    def text(self, full: bool = False) -> str:
+        """`a | b`."""
+        right = f"({self.right.text(full)})" if isinstance(self.right, Or) else self.right.text(full)
+        return f"{self.left.text(full)} | {right}"
+
+    def _join(self, one: Reading, two: Reading) -> Reading:
+        held = [reading for reading in (one, two) if reading.holds]
+        # A verdict that only stands does not fire again because the other trigger looked.
+        fresh = any(reading.fresh for reading in held)
+        return Reading(bool(held), fresh, " and ".join(r.words for r in held if r.words))
+
+
+def in_steps(length: Length, horizon: Horizon) -> Length:
+    """The length in whole steps; observations stay what they are."""
+    if length.unit == "observations":
+        return length
+    return as_length(whole_steps(horizon.measure(length)), "a length")
+
+
+def _trigger(value: Any, operator: str) -> Trigger:
+    if not isinstance(value, Trigger):
+        raise LehrError(f"{operator} joins two triggers, got {value!r}; a signal becomes one by .reaches(0.9) and the like")
+    return value
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise LehrError(f"{what} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def _set(value: Any, **fields: Any) -> None:
+    for name, content in fields.items():
+        object.__setattr__(value, name, content)
+
+
+def _method(signal: Signal, name: str, trigger: Any, names: tuple[str, ...], full: bool) -> str:
+    arguments = {item: getattr(trigger, item) for item in names}
+    return f"{signal.text(full)}.{call(getattr(type(signal), name), arguments, full)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -1,0 +1,218 @@
+"""How one function becomes a schedule: `@shape` records its call, the body says what is drawn.
+
+A shape is a function of its parameters that returns a `Form`: `fall` for a segment between two values, `endless` for a
+formula of the step. `@shape` checks every argument against the annotation, so a body checks only what is particular.
+"""
+
+from __future__ import annotations
+
+import functools as ft
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from numbers import Real
+from typing import Any, ParamSpec
+
+import numpy as np
+
+from lehr.errors import LehrError
+from lehr.lengths import Length, as_length
+from lehr.schedules.schedule import Array, Context, Curve, Extent, Part, Schedule, namespace
+from lehr.spelling import Pairs, call
+
+__all__ = ["Form", "Shape", "endless", "fall", "number", "power", "segment", "shape"]
+
+P = ParamSpec("P")
+Builder = Callable[[Context, float, int | None], Curve]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a shape's function returns: its extent, the lengths it names, and how its curve is built."""
+
+    length: Length | Extent
+    build: Builder
+    absolute: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class Shape(Schedule):
+    """One shape with its arguments; equal to another by name and arguments."""
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...]
+    make: Callable[..., Any] = field(compare=False)
+    form: Form = field(compare=False)
+
+    def text(self, full: bool = False) -> str:
+        """The call of the shape's function."""
+        return call(self.make, dict(self.arguments), full, self.name)
+
+    def extent(self, context: Context) -> Fraction | Extent:
+        """The length it names, or how it is found."""
+        length = self.form.length
+        return context.measure(length) if isinstance(length, Length) else length
+
+    def build(self, context: Context, start: float, length: int | None) -> Curve:
+        """The curve, labelled with the shape's text."""
+        curve = self.form.build(context, start, length)
+        counts = [math.ceil(context.measure(item)) for item in self.lengths()]
+        largest = max(counts, default=0) if length is None else max(length, *counts, 0)
+        return replace(curve, largest=largest, parts=(Part(0, curve.length, self.text()),))
+
+    def lengths(self) -> Iterator[Length]:
+        """The lengths among its arguments."""
+        for _, value in self.arguments:
+            yield from _lengths_in(value)
+
+    @property
+    def fills(self) -> bool:
+        """Whether it lacks a length that its formula needs."""
+        return self.form.length is Extent.FILLING
+
+    @property
+    def absolute(self) -> bool:
+        """Whether it has a `to_lr`."""
+        return self.form.absolute
+
+
+def shape(make: Callable[P, Form]) -> Callable[P, Schedule]:
+    """Let a function that returns a `Form` return a `Schedule` that remembers how it was called."""
+    signature = inspect.signature(make)
+    defaults = {name: p.default for name, p in signature.parameters.items()}
+
+    @ft.wraps(make)
+    def schedule(*args: P.args, **kwargs: P.kwargs) -> Schedule:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise LehrError(f"{make.__name__}({', '.join(signature.parameters)}): {error}") from None
+        bound.apply_defaults()
+        arguments = {
+            name: value if value is None and defaults[name] is None else _checked(make.__name__, name, kind, value)
+            for (name, value), kind in zip(
+                bound.arguments.items(), (str(p.annotation) for p in signature.parameters.values()), strict=True
+            )
+        }
+        return Shape(make.__name__, tuple(arguments.items()), make, make(**arguments))  # type: ignore[call-arg]
+
+    schedule.__annotations__ = {**make.__annotations__, "return": "Schedule"}
+    return schedule
+
+
+def fall(
+    g: Callable[[Array, Any], Array],
+    length: Any,
+    *,
+    to: float = 0.0,
+    to_lr: float | None = None,
+    start: float | None = None,
+) -> Form:
+    """A segment from its start to `to` as g falls from g(0) = 1 to g(1) = 0: value start·g(x) + to·(1 − g(x)).
+
+    At the ends the blend is exact, and it is clamped to lie between them. `start` names the start; without it the
+    segment takes the one that is passed down.
+    """
+    _check_ends(to=to, to_lr=to_lr, start=start)
+
+    def build(context: Context, passed: float, steps: int | None) -> Curve:
+        first = passed if start is None else start
+        last = context.factor(to, to_lr) or 0.0
+
+        def value(x: Array) -> Array:
+            xp = namespace(x)
+            share = g(x, xp)
+            return xp.clip(first * share + last * (1.0 - share), min(first, last), max(first, last))
+
+        return segment(value, steps or 0)
+
+    return Form(Extent.FILLING if length is None else length, build, absolute=to_lr is not None)
+
+
+def segment(value: Callable[[Array], Array], steps: int, ahead: int = 0) -> Curve:
+    """The curve value(min(i + ahead, n)/n) over n steps: position is always count / length, never a sum."""
+
+    def evaluate(i: Array) -> Array:
+        xp = namespace(i)
+        position = (xp.minimum(i, steps - ahead) + ahead) / steps if steps else xp.ones_like(i) / 1
+        return value(position)
+
+    return Curve(evaluate, steps)
+
+
+def endless(formula: Callable[[Context], Callable[[Array, Any], Array]]) -> Form:
+    """A formula of the step that goes on for ever, times the start: formula(context)(t, xp) maps steps to factors."""
+
+    def build(context: Context, start: float, steps: int | None) -> Curve:
+        value = formula(context)
+        return Curve(lambda t: start * value(t, namespace(t)), None)
+
+    return Form(Extent.ENDLESS, build)
+
+
+def power(base: float, exponent: Array) -> Array:
+    """base^exponent for 0 ≤ base ≤ 1 and exponent ≥ 0, without surprise.
+
+    In float64 this is the library's own power. In float32 (JAX without x64) the rounded base would be off by 6e-8, and
+    its thousandth power by a thousand times that, so the exponential of the exact logarithm stands in.
+    """
+    xp = namespace(exponent)
+    if base == 0.0 or xp.asarray(1.0).dtype == np.float64:
+        exponent = exponent * 1.0
+        # The base as an array: with a scalar base NumPy takes one loop for one step and another for many.
+        return xp.power(xp.full_like(exponent, base), exponent)
+    return xp.exp(math.log(base) * exponent)
+
+
+def number(value: Any, what: str) -> float:
+    """A finite real number as a float.
+
+    Raises:
+        LehrError: it is not a number, a flag, NaN or infinite.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise LehrError(f"{what} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def _check_ends(to: float, to_lr: float | None, start: float | None) -> None:
+    for name, value in (("to", to), ("to_lr", to_lr), ("start", start)):
+        if value is not None and value < 0:
+            raise LehrError(f"{name}= must be at least 0 (an LR is never negative), got {value!r}")
+    if to_lr is not None and to != 0.0:
+        raise LehrError(f"give to= (a factor of the base LR) or to_lr= (an LR), not both; got {to!r} and {to_lr!r}")
+
+
+def _lengths_in(value: Any) -> Iterator[Length]:
+    if isinstance(value, Length):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _lengths_in(item)
+
+
+def _checked(function: str, name: str, kind: str, value: Any) -> Any:
+    """One argument, checked against its annotation and in its one form."""
+    what = f"{function}({name}=...)"
+    if "Mapping" in kind:
+        pairs = value.items() if isinstance(value, Mapping) else _pairs(value, what)
+        return Pairs((as_length(key, what), number(item, what)) for key, item in pairs)
+    if "Sequence" in kind:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise LehrError(f'{what} must be a list of lengths such as [30, "60%"], got {value!r}')
+        return tuple(as_length(item, what) for item in value)
+    if "Length" in kind:
+        return as_length(value, what)
+    if "bool" in kind:
+        if not isinstance(value, bool):
+            raise LehrError(f"{what} must be True or False, got {value!r}")
+        return value
+    return number(value, what)
+
+
+def _pairs(value: Any, what: str) -> Any:
+    if isinstance(value, Pairs):
+        return value
+    raise LehrError(f'{what} must be a dict such as {{0: 1.0, "50%": 0.1}}, got {value!r}')

@@ -1,0 +1,71 @@
+"""How a value prints: as the Python call of public names that makes it.
+
+Every schedule, signal, trigger, rule and policy is a `Value`: immutable, equal by content, and its `repr` is its one
+serial form (`lehr.parse` reads it back). Defaults are left out unless `full=True` asks for all of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["Pairs", "Value", "call", "spell"]
+
+
+class Value(ABC):
+    """An immutable value whose text is a Python expression of public names."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def text(self, full: bool = False) -> str:
+        """The expression that makes this value; `full=True` spells out every default."""
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def __copy__(self) -> Value:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Value:
+        return self
+
+
+class Pairs(tuple[tuple[Any, Any], ...]):
+    """A dict as a hashable value: pairs in their order; prints as the dict."""
+
+    __slots__ = ()
+
+
+def spell(value: Any, full: bool = False) -> str:
+    """Print one argument: numbers without a needless `.0`, containers and values by their own text."""
+    if isinstance(value, Value):
+        return value.text(full)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, Pairs):
+        return "{" + ", ".join(f"{spell(key, full)}: {spell(item, full)}" for key, item in value) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(spell(item, full) for item in value) + "]"
+    return repr(value)
+
+
+def call(function: Callable[..., Any], arguments: Mapping[str, Any], full: bool = False, name: str = "") -> str:
+    """Print the call of `function` with `arguments`: in the signature's order, defaults left out unless `full`.
+
+    An argument prints without its name if the signature allows that and everything before it was printed.
+    """
+    printed: list[str] = []
+    unbroken = True
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name not in arguments:
+            continue
+        text = spell(arguments[parameter.name], full)
+        if not full and parameter.default is not parameter.empty and text == spell(parameter.default):
+            unbroken = False
+            continue
+        by_position = unbroken and parameter.kind is not parameter.KEYWORD_ONLY
+        printed.append(text if by_position else f"{parameter.name}={text}")
+    return f"{name or function.__name__}({', '.join(printed)})"

@@ -1,0 +1,264 @@
+"""Texts: the one serial form of every value, printed by `repr` and read by `parse`.
+
+A text is a Python expression of public names. It is parsed with `ast` against a white-list and never evaluated:
+literals, `*`, `|`, `&`, unary minus, the functions in `FUNCTIONS`, and the methods in `METHODS`. The prefix `lehr.` is
+allowed.
+"""
+
+from __future__ import annotations
+
+import ast
+import copyreg
+import difflib
+import functools as ft
+from collections.abc import Callable
+from typing import Any
+
+from lehr import policy as policies
+from lehr.errors import LehrError
+from lehr.policy import Bind, Groups, Policy, PolicyLike
+from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, rule, triggers, when
+from lehr.schedules import Schedule, algebra
+from lehr.schedules import shape as shapes
+from lehr.schedules.catalogue import CATALOGUE
+from lehr.spelling import Value
+
+__all__ = ["as_policy", "parse"]
+
+LONGEST = 10**6
+DEEPEST = 100
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {row.name: row.make for row in CATALOGUE} | {
+    "Policy": Policy,
+    "always": always,
+    "bind": policies.bind,
+    "evaluation": evaluation,
+    "groups": policies.groups,
+    "metric": metric,
+    "when": when,
+}
+VALUES: dict[str, Value] = {"loss": loss}
+METHODS: dict[type, tuple[str, ...]] = {
+    Schedule: ("then", "scaled", "repeat", "clip", "staircase", "stretch"),
+    Signal: ("smoothed", "improves_less_than", "reaches", "plateaus", "diverges"),
+    Rule: ("scale", "saturate", "relax", "begin", "stop", "after", "rest", "at_most", "every_time"),
+}
+OPERATORS: dict[type, tuple[type, Callable[[Any, Any], Any]]] = {
+    ast.Mult: (Schedule, lambda a, b: a * b),
+    ast.BitOr: (Trigger, lambda a, b: a | b),
+    ast.BitAnd: (Trigger, lambda a, b: a & b),
+}
+
+
+def parse(text: str) -> Any:
+    """Read a value from its text: the inverse of `repr`.
+
+    Args:
+        text: a Python expression of Lehr's public names, of fewer than 10^6 characters and at most 100 levels deep.
+
+    Returns:
+        The schedule, policy, rule, trigger or signal that the text says.
+
+    Raises:
+        LehrError: the text is not such an expression; an unknown name comes with the nearest known one.
+
+    Example:
+        >>> parse("warmup('2%').then(cosine(to=0.1))") == parse("lehr.warmup('2%').then(lehr.cosine(to=.1))")
+        True
+    """
+    if not isinstance(text, str):
+        raise LehrError(f"parse(text) must be given a text, got {type(text).__name__}")
+    if len(text) >= LONGEST:
+        raise LehrError(f"a text must have fewer than {LONGEST} characters, got {len(text)}")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LehrError(f"cannot read {_short(text)}: {reason}; a text looks like warmup('2%').then(cosine())") from None
+    _check_depth(tree)
+    value = _value(tree)
+    if not isinstance(value, Value):
+        raise LehrError(f"{_short(text)} is no schedule, rule or policy; a text looks like warmup('2%').then(cosine())")
+    return value
+
+
+def as_policy(given: PolicyLike | str) -> Policy | Groups | Bind:
+    """The one door: a policy, a schedule, a rule or the text of one, as a policy.
+
+    Raises:
+        LehrError: anything else, with what to write instead.
+    """
+    value = parse(given) if isinstance(given, str) else given
+    if isinstance(value, Policy | Groups | Bind):
+        return value
+    if isinstance(value, Schedule):
+        return Policy(value)
+    if isinstance(value, Rule):
+        return Policy(FUNCTIONS["constant"](), [value])
+    if isinstance(value, Trigger | Signal):
+        raise LehrError(f"{value!r} decides nothing yet; make a rule of it: when(...).scale(0.5)")
+    raise LehrError(f"a policy, a schedule, a rule or a text is needed, got {value!r}")
+
+
+def _check_depth(tree: ast.AST) -> None:
+    """Refuse deep nesting, without recursion. A chain of one operator is one level, as it prints flat."""
+    stack = [(tree, 1)]
+    while stack:
+        node, depth = stack.pop()
+        if depth > DEEPEST:
+            raise LehrError(f"a text may be at most {DEEPEST} levels deep")
+        for child in ast.iter_child_nodes(node):
+            deeper = isinstance(child, ast.expr) and not isinstance(child, ast.Attribute | ast.Constant | ast.Name)
+            stack.append((child, depth + (deeper and not _same_chain(node, child))))
+
+
+def _same_chain(node: ast.AST, child: ast.AST) -> bool:
+    return isinstance(node, ast.BinOp) and isinstance(child, ast.BinOp) and type(node.op) is type(child.op)
+
+
+def _value(node: ast.AST) -> Any:
+    if isinstance(node, ast.Constant):
+        return _constant(node.value)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return _negative(_value(node.operand))
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_value(item) for item in node.elts]
+    if isinstance(node, ast.Dict):
+        return {_key(key): _value(item) for key, item in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, ast.BinOp):
+        return _operation(node)
+    if isinstance(node, ast.Call):
+        return _call(node)
+    if isinstance(node, ast.Name | ast.Attribute):
+        name = _name(node)
+        if name in VALUES:
+            return VALUES[name]
+        if name in FUNCTIONS:
+            raise LehrError(f"{name} is a function; write {name}(...)")
+        raise LehrError(_unknown(name, [*VALUES, *FUNCTIONS]))
+    raise LehrError(
+        f"a text may hold numbers, quoted texts, lists, dicts, *, |, & and the functions of lehr, "
+        f"not {type(node).__name__}: {_short(_source(node))}"
+    )
+
+
+def _constant(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise LehrError(f"a text may hold numbers and quoted texts, not {value!r}")
+
+
+def _negative(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise LehrError(f"only a number can be negative, got -{value!r}")
+    return -value
+
+
+def _key(node: ast.AST | None) -> Any:
+    key = None if node is None else _value(node)
+    if isinstance(key, bool) or not isinstance(key, int | float | str):
+        raise LehrError(f"the key of a dict must be a length such as 100 or '30%', got {key!r}")
+    return key
+
+
+def _operation(node: ast.BinOp) -> Any:
+    """A chain of one operator, from the left, without recursion."""
+    wanted, operate = OPERATORS.get(type(node.op), (Value, None))
+    if operate is None:
+        raise LehrError(f"a text may use *, | and &, not {type(node.op).__name__}: {_short(_source(node))}")
+    operands, left = [node.right], node.left
+    while isinstance(left, ast.BinOp) and type(left.op) is type(node.op):
+        operands.append(left.right)
+        left = left.left
+    values = [_value(item) for item in (left, *reversed(operands))]
+    for value in values:
+        if not isinstance(value, wanted):
+            what = "schedules" if wanted is Schedule else "triggers"
+            raise LehrError(f"that operator joins two {what}, got {value!r} in {_short(_source(node))}")
+    return ft.reduce(operate, values)
+
+
+def _call(node: ast.Call) -> Any:
+    function = _function(node.func)
+    if any(isinstance(item, ast.Starred) for item in node.args) or any(k.arg is None for k in node.keywords):
+        raise LehrError(f"a text may not use * or ** in a call: {_short(_source(node))}")
+    arguments = [_value(item) for item in node.args]
+    keywords = {str(item.arg): _value(item.value) for item in node.keywords}
+    try:
+        return function(*arguments, **keywords)
+    except TypeError as error:
+        raise LehrError(f"{_short(_source(node))}: {error}") from None
+
+
+def _function(node: ast.AST) -> Callable[..., Any]:
+    name = _name(node)
+    if name:
+        if name not in FUNCTIONS:
+            if name in VALUES:
+                raise LehrError(f"{name} is a value, not a function; write {name} without brackets")
+            raise LehrError(_unknown(name, list(FUNCTIONS)))
+        return FUNCTIONS[name]
+    if not isinstance(node, ast.Attribute):
+        raise LehrError(f"only the functions of lehr can be called, got {_short(_source(node))}")
+    receiver = _value(node.value)
+    for kind, names in METHODS.items():
+        if isinstance(receiver, kind):
+            if node.attr not in names:
+                raise LehrError(_unknown(node.attr, list(names), f"of {kind.__name__.lower()} {_short(repr(receiver))}"))
+            method: Callable[..., Any] = getattr(receiver, node.attr)
+            return method
+    raise LehrError(f"{_short(repr(receiver))} has no method {node.attr!r}")
+
+
+def _name(node: ast.AST) -> str:
+    """A bare name, or one behind `lehr.`; empty for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "lehr":
+        return node.attr
+    return ""
+
+
+def _unknown(name: str, known: list[str], of: str = "") -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    return f"unknown {'method' if of else 'name'} {name!r}{' ' + of if of else ''}; {hint}"
+
+
+def _source(node: ast.AST) -> str:
+    try:
+        return ast.unparse(node)
+    except (RecursionError, ValueError):  # too deep to print: the message does without
+        return type(node).__name__
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _full(value: Value) -> tuple[Callable[[str], Any], tuple[str]]:
+    return parse, (value.text(full=True),)
+
+
+for _type in (
+    shapes.Shape,
+    algebra.Sequence,
+    algebra.Product,
+    algebra.Repeat,
+    algebra.Clip,
+    algebra.Staircase,
+    algebra.Stretch,
+    triggers.ImprovesLessThan,
+    triggers.Reaches,
+    triggers.Plateaus,
+    triggers.Diverges,
+    triggers.Always,
+    triggers.And,
+    triggers.Or,
+    rule.Rule,
+    Signal,
+    Policy,
+    Groups,
+    Bind,
+):
+    copyreg.pickle(_type, _full)  # type: ignore[arg-type]  # a value is pickled as its text

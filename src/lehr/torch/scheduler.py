@@ -1,0 +1,460 @@
+"""The PyTorch adapter: `Scheduler` runs a policy on an optimiser's parameter groups.
+
+It is an `LRScheduler` for `isinstance` only: torch's constructor, which wraps `optimizer.step` and takes a first step, is
+never called. All decisions are the controller's; this file reads and writes the groups.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import length_hint
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from lehr.controller import Controller, OnChange
+from lehr.errors import LehrError, LehrWarning
+from lehr.journal import Journal
+from lehr.lengths import Horizon
+from lehr.policy import Bind, Groups, Policy, PolicyLike
+from lehr.text import as_policy
+
+__all__ = ["Scheduler"]
+
+Count = Literal["calls", "updates", "epochs"]
+WATCHED = 3  # calls of step() after which the hook that watches for misuse removes itself
+
+
+class Scheduler(LRScheduler):
+    """Runs a policy on an optimiser: one line instead of torch's scheduler.
+
+    Building it reads `group["lr"]` as the base LR of each group and writes the LR of the first update. Call
+    `step(loss=loss)` once after every `optimizer.step()`.
+
+    Args:
+        optimizer: any `torch.optim.Optimizer`. A tensor LR is written in place and stays the same tensor.
+        policy: a policy, schedule, rule, or the text of one.
+        steps: updates in the run; short for `horizon=Horizon(steps=...)`, never both.
+        horizon: the facts of the run.
+        evaluate: name → function of the model, for each `evaluation(name, ...)` of the policy. It is called in eval mode
+            and without gradients; afterwards the mode of every module and all RNG states are as they were.
+        model: what the functions are given.
+        on_change: what `load_state_dict` does if policy, horizon or base LR are not the saved ones: "error",
+            "keep_saved", "use_new" or "use_new_no_jump".
+        count: what advances. "calls": each `step()` is one update. "updates": each real update of the optimiser since
+            the last call, so that calling too often, or an epoch late, is harmless; a fused optimiser under GradScaler
+            runs its hooks for skipped updates too, and needs `step(applied=...)`. "epochs": each `step()` is one epoch.
+        strict: whether two different reports of one number at one step are an error instead of a warning.
+
+    Raises:
+        LehrError: something is missing or cannot be right; nothing is found out later in the run.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> scheduler = Scheduler(optimizer, "cosine()", steps=10)
+        >>> for _ in range(10):
+        ...     loss = model(torch.ones(2)).square().mean()
+        ...     optimizer.zero_grad(); loss.backward(); optimizer.step()
+        ...     scheduler.step(loss=loss)
+        >>> scheduler.get_last_lr(), scheduler.done
+        ([0.0], True)
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        policy: PolicyLike | str,
+        *,
+        steps: int | None = None,
+        horizon: Horizon | None = None,
+        evaluate: Mapping[str, Callable[[Any], Any]] | None = None,
+        model: torch.nn.Module | None = None,
+        on_change: OnChange = "error",
+        count: Count = "calls",
+        strict: bool = False,
+    ) -> None:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise LehrError(f"Scheduler(optimizer) must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+        if count not in ("calls", "updates", "epochs"):
+            raise LehrError(f"Scheduler(count=...) must be 'calls', 'updates' or 'epochs', got {count!r}")
+        if evaluate and model is None:
+            raise LehrError("Scheduler(evaluate=...) calls fn(model); give model= too")
+        if steps is not None and horizon is not None:
+            raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
+        horizon = horizon or Horizon(steps=steps)
+        if count == "epochs" and horizon.steps_per_epoch is None:
+            horizon = Horizon(horizon.steps, 1, horizon.samples_per_step, horizon.tokens_per_step)
+        self.optimizer = optimizer
+        self._count: Count = count
+        self._groups = optimizer.param_groups
+        value = as_policy(policy)
+        self._run = Controller(
+            value,
+            {name: tuple(_read(group, name, i) for i, group in enumerate(self._groups)) for name in _targets(value)},
+            horizon,
+            evaluate={name: _on(model, fn) for name, fn in (evaluate or {}).items() if model is not None},
+            names=tuple(str(group.get("name", "")) for group in self._groups),
+            on_change=on_change,
+            strict=strict,
+        )
+        self._written: dict[str, list[Any]] = {}
+        self._updates = _Updates()
+        self._hook = optimizer.register_step_post_hook(self._updates.count)
+        self._calls = 0
+        self._watch_loading()
+        self._write()
+
+    # torch's names
+
+    base_lrs: list[float | torch.Tensor]
+
+    def get_last_lr(self) -> list[float]:  # type: ignore[override]  # torch's may hold tensors; ours are floats
+        """The LR of each group as last written: that of the next update, as torch has it after `step()`."""
+        return list(self._last_lr)
+
+    def get_lr(self) -> list[float]:  # type: ignore[override]
+        """The same as `lrs`."""
+        return self.lrs
+
+    def step(self, *, applied: bool = True, **numbers: Any) -> None:  # type: ignore[override]
+        """Say that an update was applied: call it once after each `optimizer.step()`.
+
+        Args:
+            applied: false for an update that was skipped (AMP overflow): nothing advances, nothing is evaluated.
+            numbers: what was measured at this update; a tensor must have one element. Without rules it is not read, so
+                a loss on a GPU costs no synchronisation.
+
+        Raises:
+            LehrError: a number that is not one.
+        """
+        # The fast lane: one LR for all groups, tabulated ahead, and nothing listens. Anything unusual (another list of
+        # groups, a value that is not the very object written last, the end of the table) leaves it.
+        if applied and self.optimizer.param_groups is self._lane_groups:
+            last = self._lane_value
+            for value in self._lane_ahead:
+                for group in self._lane_groups:
+                    if group["lr"] is not last:
+                        break
+                    group["lr"] = value
+                else:
+                    self._lane_value = value
+                    self.last_epoch += 1
+                    self._step_count += 1
+                    self._last_lr = [value] * self._width
+                    return
+                self._back_out(value, last)
+                break
+        self._step(applied, numbers)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is needed to go on, as JSON-plain data; `torch.load(weights_only=True)` reads it."""
+        return self._controller().state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], on_change: OnChange | None = None) -> None:  # type: ignore[override]
+        """Go on from a saved state, in any order relative to the optimiser. See `Controller.load_state_dict`."""
+        self._controller().load_state_dict(state_dict, on_change)
+        self._groups = self.optimizer.param_groups
+        self._updates.taken()
+        self._write()
+
+    # The controller's names
+
+    @property
+    def policy(self) -> Policy | Groups | Bind:
+        """The policy in force."""
+        return self._run.policy
+
+    @property
+    def horizon(self) -> Horizon:
+        """The facts of the run."""
+        return self._run.horizon
+
+    @property
+    def t(self) -> int:
+        """Updates applied so far; the next one is update t."""
+        return self._controller().t
+
+    @property
+    def events(self) -> Journal:
+        """The journal, oldest first."""
+        return self._run.events
+
+    @property
+    def lr(self) -> float:
+        """The LR of the first group for the next update."""
+        return self._controller().lr
+
+    @property
+    def lrs(self) -> list[float]:
+        """The LR of each group for the next update."""
+        return self._controller().lrs
+
+    @property
+    def last_lr(self) -> list[float]:
+        """The LR of each group that the last update used. (torch's `get_last_lr` is that of the next one.)"""
+        return self._controller().last_lr
+
+    @property
+    def hyper(self) -> dict[str, list[float]]:
+        """Every hyperparameter that the policy governs, for the next update, one value per group."""
+        return self._controller().hyper
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is over: loops write `if scheduler.done: break`."""
+        return self._controller().done
+
+    def why(self) -> str:
+        """Why the LR is what it is."""
+        return self._controller().why()
+
+    def observe(self, **numbers: Any) -> None:
+        """Report numbers at the present step, without advancing."""
+        self._absorb()
+        self._controller().observe(**numbers)
+        self._write()
+
+    def subscribe(self, function: Callable[..., None], on: Literal["events", "steps"] = "events") -> Callable[[], None]:
+        """See `Controller.subscribe`."""
+        end = self._controller().subscribe(function, on)
+        self._enter_lane()
+        return end
+
+    def replan(self, policy: PolicyLike | str, **how: Any) -> None:
+        """Change the plan in mid-run; see `Controller.replan`."""
+        self._absorb()
+        self._controller().replan(policy, **how)
+        self._write()
+
+    def finish(self) -> str:
+        """Say that the run has ended; see `Controller.finish`."""
+        return self._controller().finish()
+
+    # Inside
+
+    def _step(self, applied: bool, numbers: Mapping[str, Any]) -> None:
+        self._absorb()
+        run, updates = self._controller(), self._updates.taken()
+        if not applied:
+            if run.listens:
+                run.observe(**numbers)
+        elif self._count == "updates" and updates == 0:
+            if run.listens and run.t > 0:
+                run.hear(run.t - 1, numbers)
+        else:
+            count = updates if self._count == "updates" else 1
+            if self._count == "epochs":
+                count = run.horizon.steps_per_epoch or 1
+            self._watch(updates)
+            run.advance(count, numbers)
+        self._write()
+
+    def _controller(self) -> Controller:
+        """The controller, brought up to where the fast lane has run ahead."""
+        if self._lane_groups is not None:
+            at = len(self._lane) - length_hint(self._lane_ahead) - 1
+            self._run.glide(self._lane_start + at)
+            self._written["lr"] = [self._lane[at]] * self._width
+        return self._run
+
+    def _enter_lane(self) -> None:
+        """Enter the fast lane if all groups share one LR, it is a float, and nothing listens."""
+        run = self._controller()
+        self._lane_groups = None
+        if run.listens or self._count != "calls" or self._calls < WATCHED or set(self._written) != {"lr"}:
+            return
+        start, table = run.ahead()
+        column, at = table["lr"][0], run.t - start
+        if all(other is column for other in table["lr"]) and all(w is column[at] for w in self._written["lr"]):
+            self._lane, self._lane_start = column, start
+            self._lane_value, self._lane_ahead = column[at], iter(column[at + 1 :])
+            self._lane_groups, self._width = self._groups, len(self._groups)
+
+    def _back_out(self, value: float, last: float) -> None:
+        """A hand edit was met after `value` was taken and written to the groups before it: undo both."""
+        for group in self._groups:
+            if group["lr"] is not value:
+                break
+            group["lr"] = last
+        self._lane_ahead = iter(self._lane[len(self._lane) - length_hint(self._lane_ahead) - 1 :])
+
+    def _absorb(self) -> None:
+        """Take notice of what happened to the groups since they were written: restores, late groups, hand edits."""
+        groups = self.optimizer.param_groups
+        run = self._controller()
+        known = len(self._written["lr"])
+        if len(groups) < known:
+            raise LehrError(
+                f"the optimiser had {known} parameter groups and now has {len(groups)}; build a new Scheduler for it"
+            )
+        restored = groups is not self._groups
+        self._groups = groups
+        for i in range(known, len(groups)):
+            late = {name: _read(groups[i], name, i) for name in self._written}
+            run.add_group(late, str(groups[i].get("name", "")))
+        if restored:
+            return
+        for name, written in self._written.items():
+            for i, old in enumerate(written):
+                if not _untouched(groups[i][name], old):
+                    run.adopt(i, _read(groups[i], name, i), name)
+
+    def _write(self) -> None:
+        """Write the values of the next update into the groups."""
+        run = self._controller()
+        self._lane_groups = None
+        start, table = run.ahead()
+        at = run.t - start
+        for name, columns in table.items():
+            written = []
+            for group, column in zip(self._groups, columns, strict=True):
+                value = column[at]
+                if isinstance(group[name], torch.Tensor):
+                    with torch.no_grad():
+                        group[name].fill_(value)
+                    written.append(_Tensor(group[name]))
+                else:
+                    group[name] = value
+                    written.append(value)
+            self._written[name] = written
+        self.base_lrs = list(run.base_lrs)
+        self.last_epoch = run.t if self._count != "epochs" else run.t // (run.horizon.steps_per_epoch or 1)
+        self._step_count = self.last_epoch + 1
+        self._last_lr: list[float] = [column[at] for column in table["lr"]]  # type: ignore[assignment]
+        self._enter_lane()
+
+    def _watch(self, updates: int) -> None:
+        """In the first calls, notice that the optimiser was stepped more or less often than step() was called."""
+        if self._count == "updates" or self._calls >= WATCHED:
+            return
+        self._calls += 1
+        if self._calls == WATCHED:
+            self._hook.remove()
+        if self._count == "epochs" or updates == 1 or self._updates.warned:
+            return
+        self._updates.warned = True
+        if updates > 1:
+            words = (
+                f"optimizer stepped {updates} times since the last call: call step() after every update, "
+                "or build the Scheduler with count='updates' or count='epochs'"
+            )
+        else:
+            words = (
+                "the optimizer was not stepped since the last call: call step() after optimizer.step(); while "
+                "accumulating gradients do not call it, and pass step(applied=False) for an update that was skipped"
+            )
+        warnings.warn(words, LehrWarning, stacklevel=4)
+
+    def _watch_loading(self) -> None:
+        """After `optimizer.load_state_dict` our LR is written again at once, not only at the next step()."""
+        me = weakref.ref(self)
+
+        def loaded(optimizer: torch.optim.Optimizer) -> None:
+            scheduler = me()
+            if scheduler is not None and len(optimizer.param_groups) == len(scheduler._written["lr"]):
+                scheduler._controller()
+                scheduler._groups = optimizer.param_groups
+                scheduler._write()
+
+        self.optimizer.register_load_state_dict_post_hook(loaded)
+
+    def __repr__(self) -> str:
+        return f"Scheduler({self.policy!r}, t={self.t})"
+
+    _lane_groups: list[dict[str, Any]] | None = None  # None: not in the fast lane
+    _lane: list[float]
+    _lane_start: int
+    _lane_value: float
+    _lane_ahead: Iterator[float]
+    _width: int
+
+
+class _Updates:
+    """Counts the optimiser's updates between two calls of step()."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.warned = False
+
+    def count(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self.n += 1
+
+    def taken(self) -> int:
+        n, self.n = self.n, 0
+        return n
+
+
+class _Tensor:
+    """A tensor as it was written: which one, and its version, which every later write in place raises."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        self.version = _version(tensor)
+
+    def same(self, other: Any) -> bool:
+        return other is self.tensor and self.version == _version(other)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _untouched(now: Any, written: Any) -> bool:
+    if isinstance(written, _Tensor):
+        return written.same(now)
+    return bool(now is written or (not isinstance(now, torch.Tensor) and now == written))
+
+
+def _read(group: Mapping[str, Any], name: str, index: int) -> float:
+    if name not in group:
+        numbers = sorted(key for key, value in group.items() if isinstance(value, float))
+        raise LehrError(f"parameter group {index} has no {name!r} to schedule; it has {', '.join(numbers)}")
+    try:
+        return float(group[name])
+    except (TypeError, ValueError):
+        raise LehrError(f"{name!r} of parameter group {index} must be a number, got {group[name]!r}") from None
+
+
+def _targets(policy: PolicyLike) -> list[str]:
+    """The hyperparameters that a policy governs; the LR is always read."""
+    if isinstance(policy, Groups | Bind):
+        names = [name for name, _ in policy.members] if isinstance(policy, Bind) else []
+        return list(dict.fromkeys(["lr", *names, *(n for _, part in policy.members for n in _targets(part))]))
+    return ["lr"]
+
+
+def _on(model: torch.nn.Module, function: Callable[[Any], Any]) -> Callable[[], float]:
+    def evaluated() -> float:
+        with _undisturbed(model), torch.no_grad():
+            return float(function(model))
+
+    return evaluated
+
+
+@contextmanager
+def _undisturbed(model: torch.nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards the mode of every module and the RNG states are as they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002  # the user's own, kept
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])  # noqa: NPY002
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
