@@ -42,11 +42,10 @@ from lehr.schedules import (
 from lehr.simulate import simulate
 from lehr.text import as_policy, parse
 from lehr.trace import Trace, record
+from lehr.version import __version__
 
 if TYPE_CHECKING:
     from lehr.report.figures import plot
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Bind",
@@ -65,6 +64,7 @@ __all__ = [
     "Signal",
     "Trace",
     "Trigger",
+    "__version__",
     "always",
     "as_policy",
     "bind",

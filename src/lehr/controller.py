@@ -6,37 +6,29 @@ table made ahead, calls evaluation functions, writes the journal, and says all o
 
 from __future__ import annotations
 
+import difflib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from numbers import Real
 from typing import Any, Literal
 
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event, Journal
-from lehr.lengths import Horizon
-from lehr.policy import Begun, Bind, Groups, Plan, Policy, PolicyLike, PolicyState, tracks
+from lehr.lengths import Horizon, whole_steps
+from lehr.plan import Plan, PolicyState, Track
+from lehr.policy import Bind, Groups, Policy, PolicyLike, tracks
 from lehr.rules import Observation
+from lehr.state import SCHEMA, carry_over, check, facts, last_decisions, save
 from lehr.text import as_policy, parse
 
 __all__ = ["Controller", "OnChange", "start"]
 
 OnChange = Literal["error", "keep_saved", "use_new", "use_new_no_jump"]
 ON_CHANGE = ("error", "keep_saved", "use_new", "use_new_no_jump")
-SCHEMA = 1
 BLOCK = 4096  # steps that are tabulated ahead
 SHORT_BLOCK = 64  # the same if there are rules, which may change the gain at any step
-
-
-@dataclass
-class Track:
-    """One policy over the groups it governs, for one hyperparameter."""
-
-    target: str
-    groups: tuple[int, ...]
-    plan: Plan
-    state: PolicyState
 
 
 def start(
@@ -75,7 +67,7 @@ def start(
         >>> run.done, run.lr
         (True, 0.0)
     """
-    bases = [lr] if isinstance(lr, Real) else list(lr)
+    bases = list(lr) if isinstance(lr, Sequence) else [lr]
     values = {"lr": tuple(_base(value, "lr") for value in bases)}
     for name, given in (hyper or {}).items():
         if len(given) != len(bases):
@@ -127,7 +119,7 @@ class Controller:
         self._on_change: OnChange = on_change
         self._strict = strict
         self._subscribers: dict[str, list[Callable[..., None]]] = {"events": [], "steps": []}
-        self._reported: dict[str, tuple[int, float]] = {}
+        self._reported: dict[str, tuple[int, float | None]] = {}  # None: it was not finite
         self._warned: set[str] = set()
         self._last: dict[str, list[float]] | None = None
         self._plan(policy, horizon)
@@ -174,7 +166,7 @@ class Controller:
 
     def why(self) -> str:
         """Why the LR is what it is: base × factor × gain, where in the plan, and what last changed it."""
-        lines = []
+        lines: list[str] = []
         for track in self._tracks:
             factors = [float(column[0]) for column in track.plan.factors(track.state, self.t, 1)]
             for k, group in enumerate(track.groups):
@@ -185,8 +177,8 @@ class Controller:
                 line += ", bounded by min_lr and max_lr" if bounded else ""
                 if line not in (text.split(" (")[0] for text in lines):
                     lines.append(f"{line} ({self._where(track, k)})")
-        rules = [event for event in self.events if event.kind != "warning"]
-        lines.append(f"last change: {rules[-1]}" if rules else "no rule has fired and nothing was changed by hand")
+        changes = [event for event in self.events if event.kind not in ("warning", "finish")]
+        lines.append(f"last change: {changes[-1]}" if changes else "no rule has fired, nothing was changed by hand")
         return "\n".join(lines)
 
     # What it is told
@@ -195,13 +187,12 @@ class Controller:
         """Say that an update was applied: call it once after each one.
 
         Args:
-            applied: false for an update that was skipped (AMP overflow); nothing advances, nothing is evaluated.
+            applied: false for an update that was skipped (AMP overflow): nothing advances, nothing is evaluated, and
+                the numbers are not heard, as they belong to no update.
             numbers: what was measured at this update, by name; Lehr's rules read it.
         """
         if applied:
             self.advance(1, numbers)
-        elif numbers:
-            self.observe(**numbers)
 
     def observe(self, **numbers: float) -> None:
         """Report numbers at the present step, without advancing. The same report twice is heard once."""
@@ -241,6 +232,14 @@ class Controller:
     def listens(self) -> bool:
         """Whether anything is done with reported numbers; if not, they need not even be read."""
         return bool(self._rules or self._evaluations or self._subscribers["steps"])
+
+    @property
+    def governed(self) -> dict[str, list[int]]:
+        """Hyperparameter → the groups in which the policy governs it; the others are not Lehr's to write."""
+        found: dict[str, list[int]] = {}
+        for track in self._tracks:
+            found.setdefault(track.target, []).extend(track.groups)
+        return {name: sorted(indices) for name, indices in found.items()}
 
     def ahead(self) -> tuple[int, dict[str, list[list[float]]]]:
         """The table of values: its first step, and a column per hyperparameter and group (shared where equal)."""
@@ -284,7 +283,8 @@ class Controller:
                 continue
             k = track.groups.index(group)
             plain = track.plan.bases[k] * float(track.plan.factors(track.state, self.t, 1)[k][0])
-            words = f"{target} of group {group} was changed by hand from {self._current[target][group]:.6g} to {value:.6g}"
+            old = self._current[target][group]
+            words = f"{target} of group {group} was changed by hand from {old:.6g} to {value:.6g}"
             if plain == 0:
                 self._note(Event(self.t, "edit", f"{words}; it cannot last, as the schedule is at 0 here"))
                 return
@@ -333,7 +333,8 @@ class Controller:
         if steps is not None and horizon is not None:
             raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
         horizon = horizon or (replace(self.horizon, steps=steps) if steps is not None else self.horizon)
-        self._change(as_policy(policy), horizon, self._saved_tracks(), no_jump, "the plan was changed")
+        saved = [save(track) for track in self._tracks]
+        self._change(as_policy(policy), horizon, saved, no_jump, "the plan was changed")
 
     def _change(
         self, policy: Policy | Groups | Bind, horizon: Horizon, saved: list[dict[str, Any]], no_jump: bool, words: str
@@ -342,7 +343,8 @@ class Controller:
         old_text = self.policy.text()
         self.policy, self.horizon = policy, horizon
         self._plan(policy, horizon)
-        self._carry_over(saved)
+        for track in self._tracks:
+            carry_over(track, saved, self.t, same=False)
         self._tabulate()
         if no_jump:
             self._anchor(before)
@@ -363,9 +365,9 @@ class Controller:
             "bases": {name: list(values) for name, values in self._bases.items()},
             "values": {name: list(values) for name, values in self._current.items()},
             "last": None if self._last is None else {name: list(values) for name, values in self._last.items()},
-            "tracks": self._saved_tracks(),
+            "tracks": [save(track) for track in self._tracks],
             "reported": {name: list(item) for name, item in self._reported.items()},
-            "decisions": [event.plain() for event in _last_decisions(self.events)],
+            "decisions": [event.plain() for event in last_decisions(self.events)],
         }
 
     def load_state_dict(self, state: Mapping[str, Any], on_change: OnChange | None = None) -> None:
@@ -383,7 +385,7 @@ class Controller:
         mode = on_change or self._on_change
         if mode not in ON_CHANGE:
             raise LehrError(f"on_change= must be one of {', '.join(map(repr, ON_CHANGE))}, got {mode!r}")
-        _check_state(state, len(self._names))
+        check(state, len(self._names))
         policy, horizon = as_policy(parse(state["policy"])), Horizon(**state["horizon"])
         bases = {name: tuple(values) for name, values in state["bases"].items()}
         changes = self._changes(state, policy, horizon, bases)
@@ -412,8 +414,9 @@ class Controller:
         self.policy, self.horizon, self._bases = policy, horizon, bases
         self.t = int(state["step"])
         self._plan(policy, horizon)
-        self._carry_over(state["tracks"])
-        self._reported = {name: (int(step), float(value)) for name, (step, value) in state["reported"].items()}
+        for track in self._tracks:
+            carry_over(track, state["tracks"], self.t, same=True)
+        self._reported = {name: (int(step), value) for name, (step, value) in state["reported"].items()}
         self._last = None if state["last"] is None else {name: list(v) for name, v in state["last"].items()}
         self.events = Journal()
         for plain in state["decisions"]:
@@ -428,49 +431,12 @@ class Controller:
         if policy != self.policy:
             changes.append(f"policy {policy.text()} (saved) → {self.policy.text()} (now)")
         if horizon != self.horizon:
-            changes.append(f"horizon {_facts(horizon)} (saved) → {_facts(self.horizon)} (now)")
+            changes.append(f"horizon {facts(horizon)} (saved) → {facts(self.horizon)} (now)")
         for name in self._bases.keys() & bases.keys():
             values = zip(self._bases[name], bases[name], state["values"].get(name, bases[name]), strict=True)
             if any(now not in (saved, last) for now, saved, last in values):
                 changes.append(f"base {name} {list(bases[name])} (saved) → {list(self._bases[name])} (now)")
         return changes
-
-    def _saved_tracks(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "target": track.target,
-                "groups": list(track.groups),
-                "gains": list(track.state.gains),
-                "begun": _plain_begun(track.state.begun),
-                "stopped": track.state.stopped,
-                "rules": [
-                    {"text": rule.text(full=True), "memory": _plain(memory)}
-                    for rule, memory in zip(track.plan.policy.rules, track.state.rules, strict=True)
-                ],
-            }
-            for track in self._tracks
-        ]
-
-    def _carry_over(self, saved: Sequence[Mapping[str, Any]]) -> None:
-        """Take gains, begun plans and the memory of rules from saved tracks, wherever they still apply."""
-        for track in self._tracks:
-            state = track.state._replace(step=self.t)
-            gains = dict(zip(track.groups, state.gains, strict=True))
-            for old in saved:
-                if old["target"] != track.target:
-                    continue
-                gains |= {g: v for g, v in zip(old["groups"], old["gains"], strict=True) if g in gains}
-                if tuple(old["groups"]) == track.groups:
-                    texts = [rule.text(full=True) for rule in track.plan.policy.rules]
-                    if texts == [item["text"] for item in old["rules"]]:
-                        state = state._replace(begun=_read_begun(old["begun"]), stopped=bool(old["stopped"]))
-                    memories = list(state.rules)
-                    for item in old["rules"]:
-                        if item["text"] in texts:
-                            i = texts.index(item["text"])
-                            memories[i] = _read(memories[i], item["memory"])
-                    state = state._replace(rules=tuple(memories))
-            track.state = state._replace(gains=tuple(gains[g] for g in track.groups))
 
     def _anchor(self, wanted: Mapping[str, Sequence[float]]) -> None:
         """Let the gains take up the difference to the wanted values."""
@@ -496,10 +462,12 @@ class Controller:
             plan = Plan.of(part, horizon, tuple(self._bases[target][i] for i in indices))
             self._tracks.append(Track(target, indices, plan, plan.init()))
         self._rules = any(track.plan.rules for track in self._tracks)
-        signals = dict.fromkeys(signal for track in self._tracks for signal in track.plan.signals)
-        self._signals = [signal for signal in signals if signal.every is None]
+        self._awaited = self._await()
         self._evaluations = {
-            (signal.name, max(horizon_steps(horizon, signal.every), 1)) for signal in signals if signal.every is not None
+            (signal.name, whole_steps(horizon.measure(signal.every)))
+            for track in self._tracks
+            for signal in track.plan.signals
+            if signal.every is not None
         }
         for name in sorted({name for name, _ in self._evaluations} - self._evaluate.keys()):
             raise LehrError(
@@ -532,21 +500,17 @@ class Controller:
         new: dict[str, float] = {}
         for name, given in numbers.items():
             value = _reported_number(name, given)
-            known = self._reported.get(name)
-            if known is not None and known[0] == step:
-                same = known[1] == value or not (math.isfinite(value) or math.isfinite(known[1]))
-                if not same:
-                    self._conflict(name, step, known[1], value)
-                continue
-            self._reported[name] = (step, value if math.isfinite(value) else 0.0)
-            new[name] = value
+            kept = value if math.isfinite(value) else None
+            step_before, first = self._reported.get(name, (-1, None))
+            if step_before != step:
+                self._reported[name] = (step, kept)
+                new[name] = value
+            elif first != kept:
+                words = f"{name} was reported twice at step {step}, as {first} and as {value}; the first is kept"
+                if self._strict:
+                    raise LehrError(words)
+                self._warn(f"twice {name}", words)
         return new
-
-    def _conflict(self, name: str, step: int, first: float, second: float) -> None:
-        words = f"{name} was reported twice at step {step}, as {first:.6g} and as {second:.6g}; the first is kept"
-        if self._strict:
-            raise LehrError(words)
-        self._warn(f"twice {name}", words)
 
     def _evaluated(self, t: int, count: int) -> dict[str, float]:
         """Call each evaluation function whose cadence ends in the updates just applied."""
@@ -578,29 +542,25 @@ class Controller:
         return f"step {self.t}{of}, in {text}"
 
     def _warn_unheard(self) -> None:
-        """Once, some time into the run: a rule's signal has not appeared."""
-        if not self._signals or "unheard" in self._warned or self.t < self._patience:
-            return
-        self._warned.add("unheard")
-        for signal in self._signals:
-            if signal.name not in self._reported:
-                known = sorted(self._reported)
-                near = f"reported are {', '.join(known)}" if known else "nothing was reported at all"
-                self._warn(
-                    f"unheard {signal.name}",
-                    f"no {signal.name!r} was reported in the first {self.t} steps, so rules that read it cannot fire; "
-                    f"{near}. Report it by step({signal.name}=...) or observe({signal.name}=...)",
-                )
+        """Once for each signal, some time into the run: it has not appeared, so its rules cannot fire."""
+        while self._awaited and self._awaited[0][0] <= self.t:
+            _, name = self._awaited.pop(0)
+            if name not in self._reported:
+                near = difflib.get_close_matches(name, self._reported, n=1, cutoff=0.0)
+                hint = f"the nearest name reported is {near[0]!r}" if near else "nothing was reported at all"
+                words = f"no {name!r} was reported in {self.t} steps, so rules that read it cannot fire; {hint}. "
+                self._warn(f"unheard {name}", f"{words}Report it by step({name}=...) or observe({name}=...)")
 
-    @property
-    def _patience(self) -> int:
-        """Steps after which a signal that has not appeared is worth a warning."""
-        warm = max(track.plan.curves[0].warmup for track in self._tracks)
-        if all(signal.name == "loss" for signal in self._signals):
-            return warm + 100
-        epochs = 2 * (self.horizon.steps_per_epoch or 0)
-        share = (self.horizon.steps or 0) // 20
-        return warm + max(epochs or share, 100)
+    def _await(self) -> list[tuple[int, str]]:
+        """By which step each signal that is reported must have appeared: 100 after warm-up, metrics 2 epochs or 5 %."""
+        awaited = []
+        for track in self._tracks:
+            warm, horizon = track.plan.curves[0].warmup, self.horizon
+            for signal in track.plan.signals:
+                later = 2 * horizon.steps_per_epoch if horizon.steps_per_epoch else (horizon.steps or 0) // 20
+                if signal.every is None:
+                    awaited.append((warm + max(100, 0 if signal.name == "loss" else later), signal.name))
+        return sorted(set(awaited))
 
     def _warn(self, key: str, words: str) -> None:
         if key not in self._warned:
@@ -617,13 +577,6 @@ class Controller:
             function(*content)
 
 
-def horizon_steps(horizon: Horizon, length: Any) -> int:
-    """The whole steps of a cadence."""
-    from lehr.lengths import whole_steps
-
-    return whole_steps(horizon.measure(length))
-
-
 def _bounds_of(policy: Policy, k: int) -> tuple[Any, ...]:
     return tuple(bound[k] if isinstance(bound, tuple) else bound for bound in (policy.min_lr, policy.max_lr))
 
@@ -635,37 +588,6 @@ def _with_groups(state: PolicyState, track: Track) -> PolicyState:
         return state
     starts = (*begun.start, *(begun.start[0] for _ in range(len(track.groups) - len(begun.start))))
     return state._replace(begun=begun._replace(start=starts))
-
-
-def _last_decisions(events: Sequence[Event]) -> list[Event]:
-    """The last event of each rule and kind, in order."""
-    last = {(event.kind, event.rule): event for event in events}
-    return [event for event in events if last[event.kind, event.rule] is event]
-
-
-def _plain_begun(begun: Begun | None) -> dict[str, Any] | None:
-    if begun is None:
-        return None
-    return {**begun._asdict(), "schedule": begun.schedule.text(full=True), "start": list(begun.start)}
-
-
-def _read_begun(plain: Mapping[str, Any] | None) -> Begun | None:
-    if plain is None:
-        return None
-    return Begun(parse(plain["schedule"]), plain["at"], tuple(plain["start"]), plain["length"])
-
-
-def _plain(memory: Any) -> Any:
-    """A NamedTuple of plain numbers as a dict."""
-    return {name: _plain(item) for name, item in memory._asdict().items()} if isinstance(memory, tuple) else memory
-
-
-def _read(template: Any, plain: Any) -> Any:
-    """The inverse of `_plain`, with a fresh memory as the template."""
-    if not isinstance(template, tuple):
-        return plain
-    fields = template._asdict()  # type: ignore[attr-defined]  # every tuple in a memory is a NamedTuple
-    return type(template)(**{name: _read(item, plain[name]) for name, item in fields.items()})
 
 
 def _base(value: Any, name: str) -> float:
@@ -685,20 +607,3 @@ def _reported_number(name: str, value: Any) -> float:
         return float(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError):
         raise LehrError(f"{name} must be a number, got {value!r}") from None
-
-
-def _facts(horizon: Horizon) -> str:
-    facts = {name: value for name, value in asdict(horizon).items() if value is not None}
-    return ", ".join(f"{name}={value}" for name, value in facts.items()) or "none"
-
-
-def _check_state(state: Mapping[str, Any], groups: int) -> None:
-    needed = {"schema", "policy", "horizon", "step", "bases", "values", "last", "tracks", "reported", "decisions"}
-    missing = sorted(needed - set(state))
-    if missing:
-        raise LehrError(f"this is not a state that Lehr saved: it lacks {', '.join(missing)}")
-    if state["schema"] > SCHEMA:
-        raise LehrError(f"this state was saved by a later Lehr (schema {state['schema']}, known is {SCHEMA}); update Lehr")
-    saved = len(state["bases"]["lr"])
-    if saved != groups:
-        raise LehrError(f"the saved run had {saved} parameter groups, this one has {groups}; build the same groups first")

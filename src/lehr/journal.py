@@ -6,6 +6,7 @@ does not bury the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -42,6 +43,11 @@ class Event:
     times: int = 1
     last: int = -1
 
+    @property
+    def end(self) -> int:
+        """The step of the last time that it happened."""
+        return max(self.step, self.last)
+
     def __str__(self) -> str:
         """One sentence."""
         steps = f"step {self.step}" if self.times == 1 else f"steps {self.step} to {self.last} ({self.times} times)"
@@ -52,9 +58,10 @@ class Event:
         return f"{steps}: {self.words}{act}{change}"
 
     def plain(self) -> dict[str, Any]:
-        """The event as JSON-plain data; empty fields are left out."""
+        """The event as JSON-plain data; empty fields are left out, and an LR that is not finite is a text."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        fields["lr_before"], fields["lr_after"] = list(self.lr_before), list(self.lr_after)
+        for name in ("lr_before", "lr_after"):
+            fields[name] = [lr if math.isfinite(lr) else str(lr) for lr in fields[name]]
         if self.times == 1:
             del fields["times"], fields["last"]
         return {name: value for name, value in fields.items() if value not in ("", [])}
@@ -62,8 +69,10 @@ class Event:
     @classmethod
     def read(cls, plain: dict[str, Any]) -> Event:
         """The event that `plain` came from."""
-        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
-        return cls(**{name: value for name, value in fields.items() if name in cls.__dataclass_fields__})
+        fields: dict[str, Any] = {name: v for name, v in plain.items() if name in cls.__dataclass_fields__}
+        for name in ("lr_before", "lr_after"):
+            fields[name] = tuple(map(float, fields.get(name, ())))
+        return cls(**fields)
 
 
 class Journal(Sequence[Event]):
@@ -71,22 +80,25 @@ class Journal(Sequence[Event]):
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self._rows: dict[str, list[int]] = {}  # rule → where its rows stand that may still go on
 
     def add(self, event: Event) -> bool:
-        """Add an event; false if it only continues the row of the last one of its rule."""
-        for i in range(len(self._events) - 1, -1, -1):
-            earlier = self._events[i]
-            if max(earlier.last, earlier.step) < event.step - 1:
-                break
-            if event.kind == "rule" == earlier.kind and earlier.rule == event.rule:
-                if max(earlier.last, earlier.step) == event.step - 1:
-                    self._events[i] = replace(
-                        earlier, times=earlier.times + 1, last=event.step, lr_after=event.lr_after, words=event.words
-                    )
+        """Add an event; false if it only continues a row of its rule."""
+        if event.kind == "rule":
+            rows = [i for i in self._rows.get(event.rule, []) if self._events[i].end >= event.step - 1]
+            for i in rows:  # a rule of several groups has a row for each
+                if self._events[i].end == event.step - 1:
+                    self._events[i] = _continued(self._events[i], event)
                     return False
-                break
+            self._rows[event.rule] = [*rows, len(self._events)]
         self._events.append(event)
         return True
+
+    @property
+    def last_change(self) -> Event | None:
+        """The event that was the last to touch the run, a row that still goes on included; warnings touch nothing."""
+        changes = [event for event in reversed(self._events) if event.kind != "warning"]
+        return max(changes, key=lambda event: event.end, default=None)
 
     def __len__(self) -> int:
         return len(self._events)
@@ -99,6 +111,10 @@ class Journal(Sequence[Event]):
 
     def __repr__(self) -> str:
         return "\n".join(map(str, self._events)) or "nothing happened yet"
+
+
+def _continued(row: Event, event: Event) -> Event:
+    return replace(row, times=row.times + 1, last=event.step, lr_after=event.lr_after, words=event.words)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -7,7 +7,6 @@ fractions until the one rounding (half up), so the parts of a run always sum to 
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import InitVar, dataclass
 from fractions import Fraction
@@ -15,10 +14,12 @@ from numbers import Integral, Real
 from operator import index
 from typing import Any, Protocol
 
-from lehr.errors import LehrError
-from lehr.spelling import Value
+import numpy as np
 
-__all__ = ["Horizon", "Length", "LengthLike", "as_length", "half_up", "whole_steps"]
+from lehr.errors import LehrError
+from lehr.spelling import Value, shown
+
+__all__ = ["Horizon", "Length", "LengthLike", "as_count", "as_length", "half_up", "whole_steps"]
 
 LengthLike = int | float | str
 
@@ -30,7 +31,10 @@ UNITS = {"%": "percent", "percent": "percent"} | {
 SCHEDULE_UNITS = ("steps", "percent", "epochs", "samples", "tokens")
 RULE_UNITS = (*SCHEDULE_UNITS, "observations")
 
-_WRITTEN = re.compile(r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]{1,3})?|\.[0-9]+)\s*(%|[a-z]+)\s*")
+LARGEST = 10**18
+
+_DIGITS = r"[0-9]+(?:_[0-9]+)*"
+_WRITTEN = re.compile(rf"\s*((?:{_DIGITS}\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{{1,3}})?)\s*(%|[a-z]+)\s*")
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,6 +43,14 @@ class Length(Value):
 
     amount: Fraction
     unit: str
+
+    def __post_init__(self) -> None:
+        amount = self.amount
+        if self.unit not in RULE_UNITS or not isinstance(amount, Integral | Fraction) or _is_flag(amount):
+            raise LehrError(f"Length(amount, unit) must be an exact number of {', '.join(RULE_UNITS)}, got {shown(self)}")
+        object.__setattr__(self, "amount", Fraction(amount))
+        if _places(self.amount) is None:
+            raise LehrError(f"Length(amount, unit) must be a decimal number, as its text is, got {shown(amount)}")
 
     def text(self, full: bool = False) -> str:
         """A plain integer for steps, a quoted text for all else."""
@@ -69,20 +81,32 @@ def as_length(value: LengthLike | Length, what: str, units: tuple[str, ...] = SC
         length = _read(value, what)
     elif isinstance(value, Length):
         length = value
-    elif isinstance(value, Integral) and not isinstance(value, bool) and not _is_flag(value):
+    elif isinstance(value, Integral) and not _is_flag(value):
         length = Length(Fraction(index(value)), "steps")
-    elif isinstance(value, Real) and not isinstance(value, bool):
+    elif isinstance(value, float | np.floating):
         length = Length(Fraction(_whole_float(float(value), what)), "steps")
     else:
         raise LehrError(
             f'{what} must be a length such as 500 (steps), "10%", "3 epochs", "1000 samples" or "2e9 tokens", '
-            f"got {value!r}"
+            f"got {shown(value)}"
         )
-    if length.amount < 0 or length.amount > 10**18:
-        raise LehrError(f"{what} must be between 0 and 1e18, got {value!r}")
+    if not 0 <= length.amount <= LARGEST:
+        raise LehrError(f"{what} must be between 0 and 1e18, got {shown(value)}")
     if length.unit not in units:
-        raise LehrError(f"{what} cannot be counted in {length.unit}, got {value!r}; use {', '.join(units)}")
+        raise LehrError(f"{what} cannot be counted in {length.unit}, got {shown(value)}; use {', '.join(units)}")
     return length
+
+
+def as_count(value: Any, what: str) -> int:
+    """Read a whole number of at least 1 (and at most 1e18); a whole float such as 1e6 will do.
+
+    Raises:
+        LehrError: anything else.
+    """
+    whole = isinstance(value, Integral) or (isinstance(value, float | np.floating) and value.is_integer())
+    if not whole or _is_flag(value) or not 1 <= value <= LARGEST:
+        raise LehrError(f"{what} must be a whole number of at least 1 and at most 1e18, got {shown(value)}")
+    return int(value)
 
 
 def half_up(amount: Fraction) -> int:
@@ -133,7 +157,7 @@ class Horizon:
         for name in ("steps", "steps_per_epoch", "samples_per_step", "tokens_per_step"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _count(value, f"Horizon({name}=...)"))
+                object.__setattr__(self, name, as_count(value, f"Horizon({name}=...)"))
         named = {"steps": self.steps, "epochs": epochs, "samples": samples, "tokens": tokens}
         given = {unit: amount for unit, amount in named.items() if amount is not None}
         if len(given) > 1:
@@ -141,7 +165,7 @@ class Horizon:
         for unit, amount in given.items():
             if unit != "steps":
                 steps = whole_steps(self.measure(Length(_exact(amount, f"Horizon({unit}=...)"), unit)))
-                object.__setattr__(self, "steps", _count(steps, f"Horizon({unit}=...)"))
+                object.__setattr__(self, "steps", as_count(steps, f"the steps of Horizon({unit}=...)"))
 
     @classmethod
     def from_loader(
@@ -175,13 +199,14 @@ class Horizon:
             >>> Horizon.from_loader(range(10), epochs=3, accumulate=4)
             Horizon(steps=9, steps_per_epoch=3, samples_per_step=None, tokens_per_step=None)
         """
-        accumulate = _count(accumulate, "Horizon.from_loader(accumulate=...)")
-        ranks = _count(world_size, "Horizon.from_loader(world_size=...)")
-        share = 1 if _shards(loader) > 1 else ranks
+        accumulate = as_count(accumulate, "Horizon.from_loader(accumulate=...)")
+        ranks = as_count(world_size, "Horizon.from_loader(world_size=...)")
+        shards = _shards(loader)
+        share = 1 if shards > 1 else ranks
         if steps_per_epoch is None:
             batches = _loader_length(loader)
             if batches is not None:
-                steps_per_epoch = math.ceil(math.ceil(batches / share) / accumulate)
+                steps_per_epoch = -(-batches // (share * accumulate))
             elif steps is None:
                 raise LehrError(
                     "Horizon.from_loader needs to know how long the run is, but this loader has no length; "
@@ -192,7 +217,7 @@ class Horizon:
             steps=steps,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
-            samples_per_step=size * accumulate * ranks if isinstance(size, int) and size > 0 else None,
+            samples_per_step=size * accumulate * max(ranks, shards) if isinstance(size, int) and size > 0 else None,
         )
 
     def lacks(self, length: Length) -> str:
@@ -254,7 +279,7 @@ def _read(text: str, what: str) -> Length:
     if found is None or unit is None:
         raise LehrError(
             f'{what} must be a number with a unit, such as "500 steps", "10%", "3 epochs", "1000 samples", '
-            f'"2e9 tokens" or "5 observations", got {text[:60]!r}'
+            f'"2e9 tokens" or "5 observations", got {shown(text)}'
         )
     value = float(found[1])
     if value != 0 and not 1e-12 <= value <= 1e18:
@@ -272,31 +297,27 @@ def _whole_float(value: float, what: str) -> float:
 
 def _is_flag(value: Any) -> bool:
     """NumPy's bool is not Python's, and neither is a count."""
-    return type(value).__name__ in ("bool", "bool_")
-
-
-def _count(value: Any, what: str) -> int:
-    length = as_length(value, what, ("steps",)) if not isinstance(value, float) or value != 1 else None
-    steps = Fraction(1) if length is None else length.amount
-    if steps < 1 or steps.denominator != 1 or isinstance(value, str):
-        raise LehrError(f"{what} must be a whole number of at least 1, got {value!r}")
-    return int(steps)
+    return isinstance(value, bool | np.bool_)
 
 
 def _exact(value: Any, what: str) -> Fraction:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1e18:
-        raise LehrError(f"{what} must be a positive number, got {value!r}")
-    return Fraction(str(value)) if isinstance(value, float) else Fraction(float(value)).limit_denominator(10**9)
+    """A positive number exactly as it is written in decimals."""
+    if not isinstance(value, Real) or _is_flag(value) or not 0 < value <= LARGEST:
+        raise LehrError(f"{what} must be a positive number of at most 1e18, got {shown(value)}")
+    return Fraction(index(value)) if isinstance(value, Integral) else Fraction(str(float(value)))
 
 
 def _decimal(amount: Fraction) -> str:
-    """The shortest decimal text that reads back to the same fraction (lengths are written as decimals)."""
+    """The shortest decimal text that reads back to the same fraction."""
     if amount.denominator == 1:
         digits = str(amount)
         zeros = len(digits) - len(digits.rstrip("0"))
         return f"{digits[:-zeros]}e{zeros}" if zeros > 6 else digits
-    places = next((n for n in range(1, 40) if 10**n % amount.denominator == 0), None)
-    if places is None:
-        return str(float(amount))
-    whole, rest = divmod(amount.numerator * (10**places // amount.denominator), 10**places)
+    places = _places(amount) or 0
+    whole, rest = divmod(amount.numerator * 10**places // amount.denominator, 10**places)
     return f"{whole}.{rest:0{places}d}"
+
+
+def _places(amount: Fraction) -> int | None:
+    """How many decimal places the fraction has; None if it has no end (or none that a person would write)."""
+    return next((n for n in range(130) if 10**n % amount.denominator == 0), None)

@@ -1,28 +1,21 @@
-"""Policies: a schedule times rules, as a value; resolved for one run it is a pure state machine, the plan.
-
-LR of a group = base LR × factor × gain: the factor comes from the schedule, the gain from the rules. `Plan.update` is
-the one pure step: (state, observation) → (state, events).
-"""
+"""Policies: a schedule times rules, as a value; for one group, for several (`groups`), for several targets (`bind`)."""
 
 from __future__ import annotations
 
-import functools as ft
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lehr.errors import LehrError
-from lehr.journal import Event
-from lehr.lengths import Horizon, whole_steps
-from lehr.rules import Begin, Observation, Rule, RuleState, Signal, Stop
+from lehr.lengths import Horizon
+from lehr.rules import Rule
 from lehr.schedules import Curve, Schedule, constant
-from lehr.schedules.schedule import Context, Extent
 from lehr.schedules.shape import number
 from lehr.spelling import Value
 
-__all__ = ["Begun", "Bind", "Groups", "Plan", "Policy", "PolicyLike", "PolicyState", "bind", "groups", "tracks"]
+__all__ = ["Bind", "Groups", "Policy", "PolicyLike", "bind", "groups", "tracks"]
 
 Bound = float | tuple[float, ...] | None
 
@@ -210,168 +203,6 @@ def _governing(
         yield target or "lr", Policy(policy)
     else:
         yield target or "lr", Policy(constant(), [policy])
-
-
-class Begun(NamedTuple):
-    """A schedule that a rule has begun, or that was anchored by a change of plan."""
-
-    schedule: Schedule
-    at: int  # its first step
-    start: tuple[float, ...]  # the factor it begins from, one per group
-    length: int | None  # its steps, if it ends
-
-
-class PolicyState(NamedTuple):
-    """All that a policy remembers."""
-
-    step: int  # updates applied
-    gains: tuple[float, ...]  # one per group
-    rules: tuple[RuleState, ...]  # one per rule
-    begun: Begun | None = None  # the plan in force, if it is not the policy's own
-    stopped: bool = False  # a rule has stopped the run
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A policy resolved for one run: pure functions of its state. Make it with `Plan.of`."""
-
-    policy: Policy
-    horizon: Horizon
-    bases: tuple[float, ...]
-    rules: tuple[Rule, ...]
-    curves: tuple[Curve, ...]  # one per group; the same object where groups share it
-
-    @classmethod
-    def of(cls, policy: Policy, horizon: Horizon, bases: tuple[float, ...]) -> Plan:
-        """Resolve schedule and rules; everything that could be missing later is missed now."""
-        for rule in policy.rules:
-            if isinstance(rule.action, Begin):
-                rule.action.schedule.resolve(horizon, lr=max(bases, default=1.0) or 1.0)
-        for name, bound in (("min_lr", policy.min_lr), ("max_lr", policy.max_lr)):
-            if isinstance(bound, tuple) and len(bound) != len(bases):
-                raise LehrError(f"Policy({name}=...) has {len(bound)} numbers for {len(bases)} parameter groups")
-        rules = tuple(rule.resolve(horizon) for rule in policy.rules)
-        return cls(policy, horizon, bases, rules, _curves(policy.schedule, horizon, bases, (1.0,) * len(bases), None))
-
-    @property
-    def total(self) -> int | None:
-        """Updates in the run: the horizon, or the schedule's own length."""
-        return self.horizon.steps if self.horizon.steps is not None else self.curves[0].length
-
-    @property
-    def signals(self) -> tuple[Signal, ...]:
-        """All that the rules read."""
-        return tuple(dict.fromkeys(signal for rule in self.rules for signal in rule.trigger.signals()))
-
-    def init(self) -> PolicyState:
-        """The state before the first update."""
-        return PolicyState(0, (1.0,) * len(self.bases), tuple(rule.init() for rule in self.rules))
-
-    def done(self, state: PolicyState) -> bool:
-        """Whether the run is over: stopped, at the horizon, or at the end of a begun fixed schedule."""
-        begun = state.begun
-        return (
-            state.stopped
-            or (self.total is not None and state.step >= self.total)
-            or (begun is not None and begun.length is not None and state.step >= begun.at + begun.length)
-        )
-
-    def factors(self, state: PolicyState, first: int, count: int) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
-        """The factors of steps first … first + count − 1, one array per group (the same object where they agree)."""
-        curves, offset = self.curves, 0
-        if state.begun is not None:
-            begun = state.begun
-            curves, offset = _curves(begun.schedule, self.horizon, self.bases, begun.start, begun.length), begun.at
-        steps = np.arange(first, first + count) - offset
-        seen: dict[int, Any] = {}
-        for curve in curves:
-            if id(curve) not in seen:
-                seen[id(curve)] = curve(steps)
-        return [seen[id(curve)] for curve in curves]
-
-    def lrs(self, state: PolicyState) -> tuple[float, ...]:
-        """The LR of each group for the update `state.step`."""
-        factors = [float(column[0]) for column in self.factors(state, state.step, 1)]
-        return tuple(self.bounded(state.step, i, self.bases[i] * f * state.gains[i]) for i, f in enumerate(factors))
-
-    def bounded(self, step: int, group: int, lr: float) -> float:
-        """`lr` within the policy's bounds, which do not hold during the leading warm-up."""
-        low, high = self.policy.min_lr, self.policy.max_lr
-        if (low is None and high is None) or step < self.curves[0].warmup:
-            return lr
-        if high is not None:
-            lr = min(lr, high[group] if isinstance(high, tuple) else high)
-        return lr if low is None else max(lr, low[group] if isinstance(low, tuple) else low)
-
-    def update(self, state: PolicyState, observation: Observation) -> tuple[PolicyState, tuple[Event, ...]]:
-        """Show the rules an observation and do what they decide. Pure.
-
-        An applied update advances the step first: actions take effect from the next update.
-        """
-        if observation.applied:
-            state = state._replace(step=observation.step + 1)
-        if observation.step < self.curves[0].warmup:
-            return state, ()
-        events: list[Event] = []
-        for i, rule in enumerate(self.rules):
-            memory, words = rule.update(state.rules[i], observation)
-            state = state._replace(rules=(*state.rules[:i], memory, *state.rules[i + 1 :]))
-            if words is not None:
-                state, event = self._act(state, rule, self.policy.rules[i].text(), words)
-                events.append(event)
-        return state, tuple(events)
-
-    def _act(self, state: PolicyState, rule: Rule, text: str, words: str) -> tuple[PolicyState, Event]:
-        before = self.lrs(state)
-        action = rule.action
-        if isinstance(action, Stop):
-            state = state._replace(stopped=True)
-        elif isinstance(action, Begin):
-            state, note = self._begin(state, action.schedule)
-            words += note
-        elif action is not None:
-            gains = tuple(action.gain(g, lr) for g, lr in zip(state.gains, before, strict=True))
-            state = state._replace(gains=gains)
-        event = Event(
-            step=state.step,
-            kind="rule",
-            rule=text,
-            action=action.text() if action is not None else "",
-            lr_before=before,
-            lr_after=self.lrs(state),
-            words=words,
-        )
-        return state, event
-
-    def _begin(self, state: PolicyState, schedule: Schedule) -> tuple[PolicyState, str]:
-        """The state with `schedule` begun at the next update, and a note if it had to be shrunk."""
-        left = None if self.total is None else max(self.total - state.step, 1)
-        extent = schedule.extent(Context(self.horizon, lr=self.bases[0] or 1.0))
-        length, note = left, ""
-        if not isinstance(extent, Extent):
-            length = whole_steps(extent)
-            if left is not None and length > left:
-                note = f"; {schedule!r} is {length} steps long and was shrunk to the {left} left"
-                length = left
-        elif extent is not Extent.FILLING:
-            length = None
-        start = tuple(float(column[0]) for column in self.factors(state, state.step, 1))
-        return state._replace(begun=Begun(schedule, state.step, start, length)), note
-
-
-@ft.lru_cache(maxsize=64)  # a begun plan is a value in the state; its curves are made once
-def _curves(
-    schedule: Schedule, horizon: Horizon, bases: tuple[float, ...], starts: tuple[float, ...], length: int | None
-) -> tuple[Curve, ...]:
-    """One curve a group; groups share it unless it depends on their base LR or their start."""
-    made: dict[tuple[float, float], Curve] = {}
-    for base, start in zip(bases, starts, strict=True):
-        key = (base if schedule.absolute else 0.0, start)
-        if key not in made:
-            made[key] = schedule.resolve(horizon, lr=base, start=start, length=length)
-    return tuple(
-        made[base if schedule.absolute else 0.0, start] for base, start in zip(bases, starts, strict=True)
-    )
 
 
 def _check_policy(value: Any, what: str) -> None:

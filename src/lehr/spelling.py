@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Pairs", "Value", "call", "spell"]
+__all__ = ["Pairs", "Value", "call", "shown", "spell"]
 
 
 class Value(ABC):
@@ -55,17 +55,25 @@ def spell(value: Any, full: bool = False) -> str:
 def call(function: Callable[..., Any], arguments: Mapping[str, Any], full: bool = False, name: str = "") -> str:
     """Print the call of `function` with `arguments`: in the signature's order, defaults left out unless `full`.
 
-    An argument prints without its name if the signature allows that and everything before it was printed.
+    The first argument and those without a default print without their names, as people write them.
     """
+    signature = inspect.signature(function).parameters
+    parameters = [signature[key] for key in signature if key in arguments]
     printed: list[str] = []
-    unbroken = True
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.name not in arguments:
-            continue
+    for parameter in parameters:
         text = spell(arguments[parameter.name], full)
-        if not full and parameter.default is not parameter.empty and text == spell(parameter.default):
-            unbroken = False
+        optional = parameter.default is not parameter.empty
+        if optional and not full and text == spell(parameter.default):
             continue
-        by_position = unbroken and parameter.kind is not parameter.KEYWORD_ONLY
-        printed.append(text if by_position else f"{parameter.name}={text}")
+        bare = parameter.kind is not parameter.KEYWORD_ONLY and (parameter is parameters[0] or not optional)
+        printed.append(text if bare else f"{parameter.name}={text}")
     return f"{name or function.__name__}({', '.join(printed)})"
+
+
+def shown(value: Any, longest: int = 80) -> str:
+    """How an error message shows what was given: its `repr`, cut to a readable length."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # too deep; or an integer of more digits than Python prints
+        text = f"{type(value).__name__} that is too large to print"
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -1,14 +1,14 @@
 """Traces: the columnar record of a run, written as it goes, one JSON object a line.
 
-The first line is the header; after it come one line a step, and one an event. A killed run leaves at most a torn last
-line, and reads back to the last whole one.
+The first line is the header; after it come one line a step (and one a report between steps, which is read back into the
+row of its step), and one an event. A killed run leaves at most a torn last line, and reads back to the last whole one.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,14 @@ import numpy as np
 
 from lehr.errors import LehrError
 from lehr.journal import Event
+from lehr.version import __version__
 
 __all__ = ["Trace", "TraceWriter", "record"]
 
 Column = np.ndarray[Any, np.dtype[np.float64]]
+Key = tuple[int, str, str, tuple[float, ...]]
 FORMAT = 1
+RESERVED = ("header", "event", "step", "lr")
 
 
 @dataclass
@@ -30,9 +33,11 @@ class Trace:
     """A run as columns.
 
     Attributes:
-        header: what was run: Lehr's version, the policy's text, and what the recorder added (workload, seed, data hash).
-        columns: name → array, one entry a row. "step" and "lr" (of the first group) are always there; "lr.1", "lr.2" …
-            are further groups; every reported number has its column, NaN where nothing was reported.
+        header: what was run: Lehr's version, the policy's text, the number of parameter groups, and what the recorder
+            added (workload, seed, hash of the data).
+        columns: name → array, one entry a step. "step" and "lr" (of the first group) are always there; "lr.1", "lr.2" …
+            are further groups; every reported number has its column, NaN where nothing was reported. A number that was
+            reported under one of these names is in the column with "_" after its name.
         events: what happened, in order.
     """
 
@@ -52,8 +57,10 @@ class Trace:
         if not lines or "header" not in lines[0]:
             raise LehrError(f"{path} is not a trace: its first line must hold a header")
         rows = [line for line in lines[1:] if "event" not in line]
-        events = [Event.read(line["event"]) for line in lines[1:] if "event" in line]
-        return cls(lines[0]["header"], _columns(rows), events)
+        events = (Event.read(line["event"]) for line in lines[1:] if "event" in line)
+        final = {_key(event): event for event in events}  # an event that went on was written again as it ended
+        header = lines[0]["header"]
+        return cls(header, _columns(rows, header.get("groups", 1)), list(final.values()))
 
 
 class TraceWriter:
@@ -61,19 +68,26 @@ class TraceWriter:
 
     def __init__(self, path: str | Path, header: Mapping[str, Any]) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] = Path(path).open("w", encoding="utf-8", buffering=1)
+        self._file: IO[str] = Path(path).open("w", encoding="utf-8", buffering=1)  # noqa: SIM115  # `close` closes it
+        self._written: dict[Key, Event] = {}
         self._write({"header": {"format": FORMAT, **header}})
 
     def row(self, step: int, lrs: Sequence[float], numbers: Mapping[str, float]) -> None:
         """The LR that update `step` used, and what was reported at it."""
-        self._write({"step": step, "lr": list(lrs) if len(set(lrs)) > 1 else lrs[0], **_finite(numbers)})
+        values = [_json(lr) for lr in (lrs if len(set(lrs)) > 1 else lrs[:1])]
+        reported = {f"{name}_" if name in RESERVED else name: _json(value) for name, value in numbers.items()}
+        self._write({"step": step, "lr": values if len(values) > 1 else values[0], **reported})
 
     def event(self, event: Event) -> None:
         """Something that happened."""
+        self._written[_key(event)] = event
         self._write({"event": event.plain()})
 
-    def close(self) -> None:
-        """End the file."""
+    def close(self, events: Iterable[Event] = ()) -> None:
+        """End the file; of `events`, those that went on after they were written are written again, as they ended."""
+        for event in events:
+            if self._written.get(_key(event), event) != event:
+                self.event(event)
         self._file.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
@@ -85,6 +99,12 @@ class _Run(Protocol):
 
     @property
     def policy(self) -> Any: ...
+
+    @property
+    def lrs(self) -> list[float]: ...
+
+    @property
+    def events(self) -> Iterable[Event]: ...
 
 
 @contextmanager
@@ -103,16 +123,15 @@ def record(run: _Run, path: str | Path, **header: Any) -> Iterator[TraceWriter]:
         ...     for _ in range(10):
         ...         run.step(loss=0.5)
     """
-    from lehr import __version__
-
-    writer = TraceWriter(path, {"lehr": __version__, "policy": run.policy.text(full=True), **header})
+    about = {"lehr": __version__, "policy": run.policy.text(full=True), "groups": len(run.lrs)}
+    writer = TraceWriter(path, about | header)
     stops = [run.subscribe(writer.row, on="steps"), run.subscribe(writer.event, on="events")]
     try:
         yield writer
     finally:
         for stop in stops:
             stop()
-        writer.close()
+        writer.close(run.events)
 
 
 def _whole_lines(file: IO[str], path: str) -> Iterator[dict[str, Any]]:
@@ -131,23 +150,30 @@ def _whole_lines(file: IO[str], path: str) -> Iterator[dict[str, Any]]:
         yield line
 
 
-def _columns(rows: list[dict[str, Any]]) -> dict[str, Column]:
-    columns: dict[str, Column] = {"step": np.full(len(rows), np.nan), "lr": np.full(len(rows), np.nan)}
-    for i, row in enumerate(rows):
-        for name, value in row.items():
-            values = value if isinstance(value, list) else [value]
-            for k, item in enumerate(values):
-                key = f"{name}.{k}" if k else name
-                if key not in columns:
-                    columns[key] = np.full(len(rows), np.nan)
-                columns[key][i] = _number(item)
+def _columns(rows: list[dict[str, Any]], groups: int) -> dict[str, Column]:
+    """The rows as columns; what was said of one step in several lines stands in one row."""
+    groups = max([groups, *(len(row["lr"]) for row in rows if isinstance(row["lr"], list))])
+    merged: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        merged.setdefault(row["step"], {}).update(row, lr=row["lr"] if isinstance(row["lr"], list) else [row["lr"]])
+    columns = {name: np.full(len(merged), np.nan) for name in ("step", *(_lr(k) for k in range(groups)))}
+    for i, row in enumerate(merged.values()):
+        lrs = row.pop("lr")
+        spread = lrs * groups if len(lrs) == 1 else lrs  # one number stands for all groups
+        for name, value in (row | {_lr(k): lr for k, lr in enumerate(spread)}).items():
+            columns.setdefault(name, np.full(len(merged), np.nan))[i] = math.nan if value is None else float(value)
     return columns
 
 
-def _finite(numbers: Mapping[str, float]) -> dict[str, float | str]:
+def _lr(group: int) -> str:
+    return f"lr.{group}" if group else "lr"
+
+
+def _key(event: Event) -> Key:
+    """What stays the same while an event goes on (its words are those of the last time)."""
+    return event.step, event.kind, event.rule or event.words, event.lr_before
+
+
+def _json(value: float) -> float | str:
     """JSON has no NaN and no infinities; they are written as texts."""
-    return {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+    return value if math.isfinite(value) else str(value)

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lehr.cli.compare import compare
-from lehr.cli.show import show
+from lehr.cli import compare, show
 from lehr.errors import LehrError
 
 app = typer.Typer(
@@ -20,8 +19,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command()(show)
-app.command()(compare)
+app.command()(show.show)
+app.command(help=compare.HELP, epilog=compare.EXAMPLES)(compare.compare)
 
 
 def run() -> int:

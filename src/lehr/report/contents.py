@@ -46,7 +46,7 @@ class Line:
     ink: Ink
     row: Row | None  # of the run shown; None: no ranking run has a trace
     curves: Mapping[str, Curve]  # by name: LR, TRAINING, VALIDATION, and the metric
-    events: tuple[Event, ...]
+    events: tuple[Event, ...]  # but for the last one of a run that went to its end
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ def _line(folder: Path, facts: Mapping[str, Any], policy: Mapping[str, str], ink
     if row is None or not (folder / row.trace).is_file():
         return Line(policy["label"], policy["text"], ink, None, {}, ())
     trace = Trace.read(folder / row.trace)
-    return Line(policy["label"], policy["text"], ink, row, _curves(trace, facts["metric"]), tuple(trace.events))
+    events = tuple(event for event in trace.events if event.kind != "finish" or event.step < facts["steps"])
+    return Line(policy["label"], policy["text"], ink, row, _curves(trace, facts["metric"]), events)
 
 
 def _curves(trace: Trace, metric: str) -> dict[str, Curve]:
@@ -151,9 +152,7 @@ def _smooth(columns: Mapping[str, NDArray[np.float64]], name: str) -> Curve:
     return Curve(*smoothed(*_finite(columns, name)))
 
 
-def _finite(
-    columns: Mapping[str, NDArray[np.float64]], name: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _finite(columns: Mapping[str, NDArray[np.float64]], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     steps = np.asarray(columns["step"], dtype=np.float64)
     values = np.asarray(columns.get(name, np.full(len(steps), np.nan)), dtype=np.float64)
     finite = np.isfinite(values)

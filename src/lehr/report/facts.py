@@ -131,5 +131,3 @@ def facts_of(curve: Curve, values: NDArray[np.float64]) -> Facts:
         warmup=min(curve.warmup, len(values)),
         parts=tuple(part for part in curve.parts if part.start < len(values)),
     )
-
-

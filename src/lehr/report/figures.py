@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.policy import PolicyLike
+from lehr.report.extras import needs
 from lehr.report.facts import Strand, horizon_of, planned, strands
 from lehr.report.palette import inks
 from lehr.report.thin import thinned
@@ -59,7 +60,8 @@ def _points(strand: Strand, run: Horizon, lr: float | None) -> list[dict[str, An
 
 
 def _chart(lines: dict[str, list[dict[str, Any]]], steps: int, unit: str, width: int, height: int) -> alt.Chart:
-    import altair as alt  # here, so that the command line starts without it
+    with needs("plot"):  # here, so that the command line starts without it
+        import altair as alt
 
     drawn = inks(lines, control="")
     colours = alt.Scale(domain=list(lines), range=[drawn[label].light for label in lines])

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lehr.report.contents import Line, Section, Study, read
+from lehr.report.contents import LR, Line, Section, Study, read
+from lehr.report.extras import needs
 from lehr.report.markup import joined
 from lehr.report.panels import View, left_views, right_views, specification
 from lehr.report.passages import content, title
@@ -64,7 +65,8 @@ def render(study: Study) -> str:
 
 def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, made offline by vl-convert."""
-    import vl_convert  # here, so that the command line starts without it
+    with needs("plot"):  # here, so that the command line starts without it
+        import vl_convert
 
     bundle: str = vl_convert.javascript_bundle()
     return bundle.replace("</script", "<\\/script")
@@ -95,8 +97,13 @@ def _line(line: Line) -> dict[str, Any]:
         "dark": line.ink.dark,
         "dash": line.ink.dash,
         "curves": {name: [_rounded(curve.x), _rounded(curve.y)] for name, curve in line.curves.items()},
-        "events": [{"step": event.step, "text": event_sentence(event)} for event in _spread(line.events)],
+        "events": [{"step": _place(event, line), "text": event_sentence(event)} for event in _spread(line.events)],
     }
+
+
+def _place(event: Event, line: Line) -> int:
+    """The step of an event's mark: an event after the last update stands at the end of the curve."""
+    return min(event.step, int(line.curves[LR].x[-1])) if LR in line.curves else event.step
 
 
 def _spread(events: Sequence[Event]) -> Sequence[Event]:

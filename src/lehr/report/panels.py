@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lehr.report.contents import LR, TRAINING, VALIDATION, Section
+from lehr.report.extras import needs
 from lehr.study.stats import CONTROL
 
 __all__ = ["Axis", "View", "left_views", "right_views", "robust_range", "specification"]
@@ -58,7 +59,9 @@ def right_views(section: Section) -> list[View]:
 
 def _axis(section: Section, name: str, is_loss: bool) -> Axis:
     curves = _curves(section, name)
-    reference = next((line.curves[name].y for line in section.lines if line.policy == CONTROL and name in line.curves), [])
+    reference = next(
+        (line.curves[name].y for line in section.lines if line.policy == CONTROL and name in line.curves), []
+    )
     lowest, highest = min(float(y.min()) for y in curves), max(float(y.max()) for y in curves)
     log = is_loss and lowest > 0 and highest / lowest > LOG_FROM
     if not is_loss:
@@ -77,7 +80,9 @@ def _curves(section: Section, name: str) -> list[NDArray[np.float64]]:
     return [line.curves[name].y for line in section.lines if name in line.curves]
 
 
-def robust_range(curves: Sequence[ArrayLike], reference: ArrayLike, log: bool, best: str = "min") -> tuple[float, float]:
+def robust_range(
+    curves: Sequence[ArrayLike], reference: ArrayLike, log: bool, best: str = "min"
+) -> tuple[float, float]:
     """The range of values to draw: all of them, but for bad ones far outside the range of a reference curve.
 
     A diverged run would flatten all others, so what is worse than the reference's worst by more than half of the
@@ -112,10 +117,15 @@ def specification(axis: Axis, steps: int, height: int = 300) -> dict[str, Any]:
     Its data sets have the fields x (step), y (value), p (policy) and c (colour); `lines` have d (dash) too and `marks`
     have t (what the tooltip says). The parameter `focus` names the policy that stands out, "" none.
     """
-    import altair as alt  # here, so that the command line starts without it
+    with needs("plot"):  # here, so that the command line starts without it
+        import altair as alt
 
-    x = alt.X("x:Q", title="step", scale=alt.Scale(domain=[0, steps], nice=False), axis=alt.Axis(tickCount=5, grid=False))
-    y = alt.Y("y:Q", title=axis.title, scale=alt.Scale(**_scale(axis)), axis=alt.Axis(tickCount=5, format=_format(axis)))
+    x = alt.X(
+        "x:Q", title="step", scale=alt.Scale(domain=[0, steps], nice=False), axis=alt.Axis(tickCount=5, grid=False)
+    )
+    y = alt.Y(
+        "y:Q", title=axis.title, scale=alt.Scale(**_scale(axis)), axis=alt.Axis(tickCount=5, format=_format(axis))
+    )
     colour = alt.Color("c:N", scale=None)
     faded = alt.condition("focus == '' || datum.p == focus", alt.value(1.0), alt.value(0.15))
     cursor = alt.Chart(alt.NamedData("cursor")).mark_rule(strokeWidth=1).encode(x)

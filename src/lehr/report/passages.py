@@ -128,7 +128,7 @@ def _legend(section: Section) -> Markup:
         tag("button", "hide all", type="button", class_="plain", data_show="none"),
         class_="head",
     )
-    lines = [tag("li", _switch(line)) for line in section.lines if LR in line.curves]
+    lines = [tag("li", _switch(line)) for line in _ranked(section) if LR in line.curves]
     return tag("div", head, tag("ul", lines), class_="legend")
 
 
@@ -206,7 +206,9 @@ def _with_code(text: str) -> list[object]:
 
 def _reproducing(study: Study) -> Markup:
     facts = study.facts
-    versions = listed(f"{name} {facts[key]}" for name, key in (("Lehr", "lehr"), ("Python", "python"), ("PyTorch", "torch")))
+    versions = listed(
+        f"{name} {facts[key]}" for name, key in (("Lehr", "lehr"), ("Python", "python"), ("PyTorch", "torch"))
+    )
     rows: list[tuple[str, object]] = [
         ("Versions", versions),
         ("Ranking seeds", listed(facts["seeds"])),

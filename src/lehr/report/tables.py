@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from lehr.report.contents import Section
-from lehr.report.markup import Markup, tag
+from lehr.report.markup import Markup, joined, tag
 from lehr.report.palette import Ink
 from lehr.report.wording import change, count, number, peak
 from lehr.study.stats import CONTROL, Ranking
 
 __all__ = ["notes", "ranking_table", "swatch"]
 
-WIDTH, HEIGHT, MARGIN = 136, 18, 5  # pixels of an interval's picture
+WIDTH, HEIGHT, MARGIN = 120, 18, 5  # pixels of an interval's picture
 
 
 def ranking_table(section: Section) -> Markup:
@@ -18,17 +18,20 @@ def ranking_table(section: Section) -> Markup:
     inks = {line.policy: line.ink for line in section.lines}
     span = _span(section.rankings)
     body = [_row(ranking, inks[ranking.policy], span) for ranking in section.rankings]
-    table = tag("table", _caption(section), tag("thead", _head(section)), tag("tbody", body))
-    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=f"Ranking on {section.name}")
+    table = tag("table", tag("thead", _head(section)), tag("tbody", body), aria_describedby=f"{section.anchor}-table")
+    name = f"Ranking on {section.name}"
+    return joined([_caption(section), tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=name)])
 
 
 def _caption(section: Section) -> Markup:
+    """What the columns mean: above the table, so that it does not scroll with it."""
     seeds = max((ranking.seeds for ranking in section.rankings), default=0)
     return tag(
-        "caption",
+        "p",
         f"Medians over {count(seeds, 'ranking seed')}, each policy at the peak learning rate that its own tuning runs "
-        "chose. Difference: mean of test loss minus the constant's with the same seed, with its 95 % interval; below "
-        "zero is better.",
+        "chose. Difference: mean of test loss minus the constant’s with the same seed; below zero is better.",
+        class_="caption",
+        id=f"{section.anchor}-table",
     )
 
 
@@ -40,7 +43,7 @@ def _head(section: Section) -> Markup:
         tag("th", "Policy", scope="col"),
         tag("th", "Test loss", scope="col", class_="number"),
         tag("th", f"Test {section.metric}", tag("br"), f"({better} is better)", scope="col", class_="number"),
-        tag("th", "Difference to constant LR", scope="col"),
+        tag("th", "Difference to constant LR,", tag("br"), "with 95 % interval", scope="col"),
         tag("th", "Rank", tag("br"), "untuned", scope="col", class_="number"),
         tag("th", "Peak", scope="col", class_="number"),
         tag("th", "Steps to the", tag("br"), "constant’s end", scope="col", class_="number"),
@@ -72,8 +75,7 @@ def notes(ranking: Ranking) -> list[str]:
         ranking.edge and f"{ranking.edge}est peak tried",
         silent and ("rule never fired" if ranking.rules == 1 else f"{silent} of {ranking.rules} rules never fired"),
         ranking.diverged_at_peak and f"{ranking.diverged_at_peak} of {count(ranking.seeds, 'run')} diverged",
-        ranking.diverged > ranking.diverged_at_peak
-        and f"diverged at another peak",
+        ranking.diverged > ranking.diverged_at_peak and f"diverged at another peak",
         ranking.failed and f"{ranking.failed} failed",
     ]
     return [str(note) for note in found if note]
@@ -94,11 +96,10 @@ def _difference(ranking: Ranking, span: tuple[float, float]) -> Markup:
     below = ranking.high < 0
     return tag(
         "td",
-        tag("span", change(ranking.difference), class_="of"),
+        tag("span", change(ranking.difference), tag("small", words), class_="of"),
         _interval(ranking.low, ranking.difference, ranking.high, span),
-        tag("span", f" ({words})", class_="hidden"),
         class_="range below" if below else "range",
-        title=f"95 % interval {words}, from {count(ranking.pairs, 'pair')} of runs",
+        title=f"from {count(ranking.pairs, 'pair')} of runs",
     )
 
 

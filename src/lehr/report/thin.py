@@ -1,7 +1,7 @@
 """Fewer points for the eye: a curve of any length in a few hundred points that draw the same picture.
 
 A curve that is smooth or made of pieces (most learning rates) loses every point that lies on the straight line between
-its neighbours, within a thousandth of the range: jumps, corners and extremes stay exactly where they are. A curve that
+its neighbours, within 1/4000 of the range: jumps, corners and extremes stay exactly where they are. A curve that
 is too rough for that keeps the first, lowest, highest and last point of each of many narrow windows, so that its
 envelope stays. A noisy loss is drawn as a running mean: ten raw losses on one chart are ten smears.
 """
@@ -36,7 +36,7 @@ def thinned(y: ArrayLike, limit: int = 400, log_decades: float = 0.0) -> Indices
 
 
 def _thin_one(values: Floats, limit: int) -> Indices:
-    tolerance = float(np.ptp(values)) / 1000
+    tolerance = float(np.ptp(values)) / 4000
     kept = simplified(values, tolerance, limit)
     return envelope(values, limit) if kept is None else kept
 
@@ -81,8 +81,7 @@ def envelope(values: Floats, limit: int) -> Indices:
 def smoothed(x: ArrayLike, y: ArrayLike, points: int = 200, share: float = 1 / 40) -> tuple[Floats, Floats]:
     """A running mean of y at `points` of its places, each over `share` of all values around it.
 
-    The first place keeps its own value, so that the curve begins where the run began; towards the end the window stays
-    as wide as it can, because the end is what a reader compares.
+    At both ends the window is the half that exists.
 
     Args:
         x: finite, increasing.
@@ -91,8 +90,8 @@ def smoothed(x: ArrayLike, y: ArrayLike, points: int = 200, share: float = 1 / 4
         share: width of the window, as a share of the length.
     """
     steps, values = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    last, reach = len(values) - 1, round(len(values) * share / 2)
-    places = np.unique(np.linspace(0, last, min(points, len(values))).round().astype(int))
+    reach = round(len(values) * share / 2)
+    places = np.unique(np.linspace(0, len(values) - 1, min(points, len(values))).round().astype(int))
     # each window is summed by itself: a cumulative sum never recovers from one value of 1e30
-    means = [values[max(0, i - reach) : i + min(reach, i, last - i) + 1].mean() for i in places]
+    means = [values[max(0, i - reach) : i + reach + 1].mean() for i in places]
     return steps[places], np.array(means, dtype=np.float64)

@@ -21,9 +21,9 @@ def number(value: float | None, digits: int = 4) -> str:
         return "0"
     if 1e-4 <= abs(value) < 1e6:
         decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-        return f"{value:.{decimals}f}".replace("-", "−")
+        return f"{value:.{decimals}f}"
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}".replace("-", "−")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
 def short(value: float | None, digits: int = 4) -> str:
@@ -33,8 +33,8 @@ def short(value: float | None, digits: int = 4) -> str:
 
 
 def change(value: float | None) -> str:
-    """A difference with its sign."""
-    text = number(value, 3)
+    """A difference with its sign, set as text: with a minus, not a hyphen."""
+    text = number(value, 3).replace("-", "−")
     return f"+{text}" if value is not None and value > 0 else text
 
 
@@ -45,7 +45,11 @@ def peak(multiplier: float) -> str:
 
 def count(amount: int, noun: str, plural: str = "") -> str:
     """An amount with its noun: "1 run", "3 runs", "2 policies"."""
-    return f"{amount:,} {noun}".replace(",", " ") if amount == 1 else f"{amount:,} {plural or noun + 's'}".replace(",", " ")
+    return (
+        f"{amount:,} {noun}".replace(",", " ")
+        if amount == 1
+        else f"{amount:,} {plural or noun + 's'}".replace(",", " ")
+    )
 
 
 def listed(items: Iterable[object], last: str = "and") -> str:
@@ -65,18 +69,21 @@ def verdict(rankings: Sequence[Ranking], control: str = "constant") -> str:
         return opening
     below = sum(ranking.high is not None and ranking.high < 0 for ranking in others)
     above = sum(ranking.low is not None and ranking.low > 0 for ranking in others)
+    groups = [
+        (below, "below zero (better)"),
+        (above, "above zero (worse)"),
+        (len(others) - below - above, "on both sides of zero (not known)"),
+    ]
+    lies = listed(f"{words} for {count(size, 'policy', 'policies')}" for size, words in groups if size)
     seeds = count(max(ranking.pairs for ranking in others), "seed")
-    return (
-        f"{opening} Against the tuned {control} LR over {seeds}, the whole interval of the difference is below zero for "
-        f"{below} of {len(others)} policies and above zero for {above}; for the rest this study cannot tell."
-    )
+    return f"{opening} The interval of the difference to the tuned {control} LR, from {seeds}, lies {lies}."
 
 
 def event_sentence(event: Event) -> str:
     """What happened at a step, to which LR, and why."""
-    opening = f"Step {event.step:,}".replace(",", " ")
+    when = f"Step {event.step}" if event.times == 1 else f"Steps {event.step} to {event.last}, {event.times} times"
     before, after = short(max(event.lr_before, default=None)), short(max(event.lr_after, default=None))
-    move = f": LR {before} → {after}" if before != after else ""
-    often = f", {event.times} times in a row" if event.times > 1 else ""
-    reason = event.words or event.action or event.kind
-    return f"{opening}{move}{often}. {reason[:1].upper()}{reason[1:].rstrip('.')}."
+    reason = event.words.replace(" %", "\N{NO-BREAK SPACE}%")
+    if before == after:
+        return f"{when}: {reason}."
+    return f"{when}: LR {before} → {after}, because {reason}."

@@ -23,8 +23,8 @@ class RuleState(NamedTuple):
     trigger: Any  # the trigger's own memory
     fired: int = 0  # how often it has fired
     last: int | None = None  # the step at which it last fired
-    seen: int = 0  # observations of its signals seen so far
-    quiet: int = 0  # observations of its signals for which it still rests
+    seen: int = 0  # observations with something for its trigger so far
+    quiet: int = 0  # such observations for which it still rests
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +63,7 @@ class Rule(Value):
         return self._do(Scale(_positive(k, "scale(k)")))
 
     def saturate(self, eta: float, eps: float = 1e-8) -> Rule:
-        """gain ← gain·min(1, η·α/(α + ε)), with each group's own α.
+        """Cut the gain: gain ← gain·min(1, η·α/(α + ε)), with each group's own α.
 
         Args:
             eta: η > 0; the cut, as long as α is far above ε.
@@ -72,7 +72,7 @@ class Rule(Value):
         return self._do(Saturate(_positive(eta, "saturate(eta=...)"), _eps(eps, "saturate")))
 
     def relax(self, eta: float, eps: float = 1e-8) -> Rule:
-        """gain ← gain·(1 − η·α/(α + ε)), with each group's own α.
+        """Wear the gain down: gain ← gain·(1 − η·α/(α + ε)), with each group's own α.
 
         Args:
             eta: 0 < η ≤ 1; the share that goes at each firing, as long as α is far above ε.
@@ -85,8 +85,8 @@ class Rule(Value):
     def begin(self, schedule: Schedule) -> Rule:
         """From the next update the rest of the plan is `schedule`, beginning at the present factor; fires once.
 
-        A filling schedule takes the steps that are left, a fixed one longer than that is shrunk to them. The gain stays.
-        The run is done at the end of a fixed one.
+        A filling schedule takes the steps that are left, a fixed one longer than that is shrunk to them. The gain
+        stays. The run is done at the end of a fixed one.
         """
         if not isinstance(schedule, Schedule):
             raise LehrError(f"begin(schedule) must be given a schedule such as linear('10%'), got {schedule!r}")
@@ -139,8 +139,7 @@ class Rule(Value):
 
     def update(self, state: RuleState, observation: Observation) -> tuple[RuleState, str | None]:
         """Show the rule an observation; the evidence in words comes back if it fires. Pure."""
-        names = {signal.name for signal in self.trigger.signals()}
-        if names and names.isdisjoint(observation.numbers):
+        if not self.trigger.heeds(observation):
             return state, None
         state = state._replace(seen=state.seen + 1)
         if self.limit is not None and state.fired >= self.limit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from keyword import iskeyword
 from typing import Any, Literal
 
 from lehr.errors import LehrError
@@ -179,7 +180,7 @@ def evaluation(name: str, *, every: LengthLike, best: Best) -> Signal:
 
 
 def _check(name: Any, best: Any, function: str) -> None:
-    if not isinstance(name, str) or not name.isidentifier() or name == "applied":
+    if not isinstance(name, str) or not name.isidentifier() or iskeyword(name) or name in ("applied", "self"):
         raise LehrError(f"{function}(name) must be a name that step(name=...) can report, got {name!r}")
     if best not in ("min", "max"):
         raise LehrError(f"{function}({name!r}, best=...) must be 'min' or 'max', got {best!r}")

@@ -8,6 +8,7 @@ verdict stands until it looks again, so that `&` can join a loss seen at every s
 from __future__ import annotations
 
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ __all__ = [
 
 Flavor = Literal["lehr", "torch", "keras", "optax"]
 FLAVORS = ("lehr", "torch", "keras", "optax")
+LARGEST = sys.float_info.max
 
 
 class Observation(NamedTuple):
@@ -87,6 +89,10 @@ class Trigger(Value):
     def after_firing(self, state: Any) -> Any:
         """The memory after its rule has fired."""
 
+    def heeds(self, observation: Observation) -> bool:
+        """Whether the observation holds anything for it."""
+        return any(signal.name in observation.numbers for signal in self.signals())
+
     def __or__(self, other: Trigger) -> Or:
         return Or(self, _trigger(other, "|"))
 
@@ -103,7 +109,7 @@ class LessState(NamedTuple):
     smooth: Smooth
     begin: int | None  # step at which the present window began
     total: float  # sum of the values in it
-    count: int  # number of values in it
+    heard: int  # number of values in it
     before: float | None  # mean of the window before
     holds: bool  # the standing verdict
     words: str
@@ -158,30 +164,40 @@ class ImprovesLessThan(Trigger):
         state = state._replace(smooth=smooth)
         if value is None or not math.isfinite(value):
             return state, Reading(state.holds, False, state.words)
-        looked = False
-        if self._is_over(state, observation.step):  # the window ended without an observation at its last step
-            state, looked = self._close(state), True
-        begin = observation.step if state.begin is None else state.begin
-        state = state._replace(begin=begin, total=state.total + value, count=state.count + 1)
-        if self._is_over(state, observation.step + 1):
-            state, looked = self._close(state), True
-        return state, Reading(state.holds, looked, state.words)
+        late = self._is_over(state, observation.step)  # the window ended without an observation at its last step
+        if late:
+            state = self._close(state)
+        begin = self._began(state, observation.step)
+        state = state._replace(begin=begin, total=state.total + value, heard=state.heard + 1)
+        # A verdict of the window that ended late is not covered up: this one then closes at the next observation.
+        closes = self._is_over(state, observation.step + 1) and not (late and state.holds)
+        if closes:
+            state = self._close(state)
+        return state, Reading(state.holds, late or closes, state.words)
 
     def after_firing(self, state: LessState) -> LessState:
         """The evidence is forgotten; the smoothing stays."""
         return self.init()._replace(smooth=state.smooth)
 
     def _is_over(self, state: LessState, step: int) -> bool:
-        if state.begin is None or state.count == 0:
+        if state.begin is None or state.heard == 0:
             return False
         if self.window.unit == "observations":
-            return state.count >= self.window.amount
+            return state.heard >= self.window.amount
         return step >= state.begin + self.window.amount
 
+    def _began(self, state: LessState, step: int) -> int:
+        """The step at which the window that holds `step` began; windows without an observation are passed over."""
+        if state.begin is None:
+            return step
+        if self.window.unit == "observations" or state.heard or step < state.begin:
+            return state.begin
+        return step - (step - state.begin) % int(self.window.amount)
+
     def _close(self, state: LessState) -> LessState:
-        mean = state.total / state.count
+        mean = state.total / state.heard
         begin = None if self.window.unit == "observations" else (state.begin or 0) + int(self.window.amount)
-        fresh = state._replace(begin=begin, total=0.0, count=0, before=mean, holds=False, words="")
+        fresh = state._replace(begin=begin, total=0.0, heard=0, before=mean, holds=False, words="")
         if state.before is None:
             return fresh
         gained = (state.before - mean) if self.signal.best == "min" else (mean - state.before)
@@ -250,8 +266,8 @@ class Reaches(Trigger):
         return ReachesState(smooth, holds, latched, words), Reading(holds, True, words)
 
     def after_firing(self, state: ReachesState) -> ReachesState:
-        """The latch closed."""
-        return state._replace(holds=False, latched=True, words="")
+        """The latch closed, unless it was another trigger of the rule that held."""
+        return state._replace(holds=False, latched=state.latched or state.holds, words="")
 
     def _better(self, a: float, b: float) -> bool:
         return a > b if self.signal.best == "max" else a < b
@@ -282,9 +298,7 @@ class Plateaus(Trigger):
         if margin < 0 or (margin >= 1 and self.flavor != "keras"):
             raise LehrError(f"plateaus(margin=...) must be between 0 and 1, got {margin!r}; 1 % is 0.01")
         if self.flavor not in FLAVORS:
-            raise LehrError(
-                f"plateaus(flavor=...) must be one of {', '.join(map(repr, FLAVORS))}, got {self.flavor!r}"
-            )
+            raise LehrError(f"plateaus(flavor=...) must be one of {', '.join(map(repr, FLAVORS))}, got {self.flavor!r}")
         if self.flavor == "optax" and self.signal.best == "max":
             raise LehrError("plateaus(flavor='optax') knows best='min' only, as optax does; use flavor='lehr'")
         _set(self, patience=int(patience), margin=margin)
@@ -312,11 +326,12 @@ class Plateaus(Trigger):
         if value is None or (self.flavor == "lehr" and not math.isfinite(value)):
             return state, Reading(state.holds, False, state.words)
         if self._improved(state.best, value):
-            return PlateausState(smooth, value if math.isfinite(value) else None, 0, False, ""), Reading(False, True, "")
+            best = min(max(value, -LARGEST), LARGEST)  # a state holds finite numbers only; nothing is better than this
+            return PlateausState(smooth, best, 0, False, ""), Reading(False, True, "")
         bad = state.bad + 1
         holds = bad > self.patience if self.flavor in ("lehr", "torch") else bad >= self.patience
-        best = "nothing finite" if state.best is None else f"{state.best:.6g}"
-        words = f"{self.signal.name} has not improved on {best} in {bad} observations (now {value:.6g})"
+        known = "nothing finite" if state.best is None else f"{state.best:.6g}"
+        words = f"{self.signal.name} has not improved on {known} in {bad} observations (now {value:.6g})"
         state = state._replace(bad=bad, holds=holds, words=words if holds else "")
         return state, Reading(holds, True, state.words)
 
@@ -330,7 +345,7 @@ class Plateaus(Trigger):
         if best is None:
             return not math.isnan(value) and (self.flavor == "lehr" or sign * value < math.inf)
         if self.flavor == "keras":
-            return sign * (best - value) > self.margin
+            return sign * value < sign * best - self.margin
         if self.flavor in ("torch", "optax"):  # the sign fault of negative metrics is theirs
             return sign * value < sign * best * (1.0 - sign * self.margin)
         return sign * (best - value) > self.margin * abs(best)
@@ -376,8 +391,8 @@ class Diverges(Trigger):
         return DivergesState(holds, state.latched), Reading(holds, True, f"{self.signal.name} is {value}")
 
     def after_firing(self, state: DivergesState) -> DivergesState:
-        """Quiet until a finite value has come."""
-        return DivergesState(False, True)
+        """Quiet until a finite value has come, unless it was another trigger of the rule that held."""
+        return DivergesState(False, state.latched or state.holds)
 
 
 class AlwaysState(NamedTuple):
@@ -395,6 +410,10 @@ class Always(Trigger):
     def signals(self) -> tuple[Signal, ...]:
         """None."""
         return ()
+
+    def heeds(self, observation: Observation) -> bool:
+        """Applied updates, whatever was reported of them."""
+        return observation.applied
 
     def resolve(self, horizon: Horizon) -> Trigger:
         """Unchanged."""
@@ -440,6 +459,9 @@ class _Joined(Trigger):
 
     def signals(self) -> tuple[Signal, ...]:
         return self.left.signals() + self.right.signals()
+
+    def heeds(self, observation: Observation) -> bool:
+        return self.left.heeds(observation) or self.right.heeds(observation)
 
     def resolve(self, horizon: Horizon) -> Trigger:
         return replace(self, left=self.left.resolve(horizon), right=self.right.resolve(horizon))
@@ -499,7 +521,9 @@ def in_steps(length: Length, horizon: Horizon) -> Length:
 
 def _trigger(value: Any, operator: str) -> Trigger:
     if not isinstance(value, Trigger):
-        raise LehrError(f"{operator} joins two triggers, got {value!r}; a signal becomes one by .reaches(0.9) and the like")
+        raise LehrError(
+            f"{operator} joins two triggers, got {value!r}; a signal becomes one by .reaches(0.9) and the like"
+        )
     return value
 
 

@@ -70,7 +70,7 @@ def cosine_product(gamma: float, period: LengthLike = "100%") -> Form:
 
     Example:
         >>> round(cosine_product(0.01, 1000).resolve()(500), 2)
-        23.98
+        23.71
 
     Source: the recurrence as commonly written.
     """

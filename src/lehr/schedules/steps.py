@@ -138,7 +138,7 @@ def multistep(milestones: Sequence[LengthLike], gamma: float = 0.1) -> Form:
 
     Example:
         >>> multistep(["50%", "75%"], gamma=0.1).resolve(steps=100)(75)
-        0.010000000000000002
+        0.01
 
     Source: He et al. 2016 (arXiv 1512.03385), section 4.2; torch's MultiStepLR.
     """

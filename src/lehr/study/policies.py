@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import lehr
 from lehr.errors import LehrError
 from lehr.study.stats import CONTROL
 
@@ -70,11 +71,19 @@ def named(text: str) -> NamedPolicy:
     """A user's policy from `TEXT` or `LABEL=TEXT`; without a label, the text is the label.
 
     Raises:
-        LehrError: The label is empty or there is no policy after it.
+        LehrError: The label is empty, or what follows it is no policy.
     """
     before, equals, after = text.partition("=")
     if not equals or "(" in before:
-        return NamedPolicy(text.strip(), text.strip())
+        return _readable(NamedPolicy(text.strip(), text.strip()))
     if not before.strip() or not after.strip():
         raise LehrError(f"policy must read TEXT or LABEL=TEXT, got {text!r}; for example 'mine=cosine(to=0.1)'")
-    return NamedPolicy(before.strip(), after.strip())
+    return _readable(NamedPolicy(before.strip(), after.strip()))
+
+
+def _readable(policy: NamedPolicy) -> NamedPolicy:
+    try:
+        lehr.as_policy(policy.text)
+    except LehrError as error:
+        raise LehrError(f"policy {policy.label!r} must be one that Lehr can read: {error}") from error
+    return policy

@@ -151,7 +151,7 @@ def _train(workload: Workload, scheduler: Scheduler, every: int, tell: Tell) -> 
         numbers = _measure(workload, "validation") if due else {}
         if not all(map(math.isfinite, numbers.values())):
             return "diverged", {}
-        scheduler.step(loss=value, **{f"val_{name}": number for name, number in numbers.items()})
+        scheduler.step(loss=value, **_reported(numbers))
         tell(applied, scheduler.lr, value)
         if scheduler.done:
             break
@@ -250,6 +250,10 @@ def _header(job: Job) -> dict[str, Any]:
         "role": cell.role,
         "data_hash": job.facts.data_hash,
     }
+
+
+def _reported(numbers: dict[str, float]) -> dict[str, Any]:
+    return {f"val_{name}": number for name, number in numbers.items()}
 
 
 def _numbers(metric: str, split: Split, numbers: dict[str, float]) -> dict[str, Any]:

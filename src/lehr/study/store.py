@@ -108,7 +108,9 @@ class Store:
         mine = {row.key for row in rows}
         self._file.close()
         # First the others, then the rows: a kill in between leaves a row in both files, never in none.
-        _write(self.folder / OTHERS, _lines(row for key, row in self._rows.items() if key not in mine))
+        others = _lines(row for key, row in self._rows.items() if key not in mine)
+        if others:
+            _write(self.folder / OTHERS, others)
         _write(self.folder / ROWS, _lines(rows))
         self._rows |= {row.key: row for row in rows}
         self._file = (self.folder / ROWS).open("a", encoding="utf-8")

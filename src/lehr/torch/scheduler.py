@@ -1,7 +1,7 @@
 """The PyTorch adapter: `Scheduler` runs a policy on an optimiser's parameter groups.
 
-It is an `LRScheduler` for `isinstance` only: torch's constructor, which wraps `optimizer.step` and takes a first step, is
-never called. All decisions are the controller's; this file reads and writes the groups.
+It is an `LRScheduler` for `isinstance` only: torch's constructor, which wraps `optimizer.step` and takes a first step,
+is never called. All decisions are the controller's; this file reads and writes the groups.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lehr.controller import Controller, OnChange
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Journal
 from lehr.lengths import Horizon
-from lehr.policy import Bind, Groups, Policy, PolicyLike
+from lehr.policy import Bind, Groups, Policy, PolicyLike, tracks
 from lehr.text import as_policy
 
 __all__ = ["Scheduler"]
@@ -42,8 +42,8 @@ class Scheduler(LRScheduler):
         policy: a policy, schedule, rule, or the text of one.
         steps: updates in the run; short for `horizon=Horizon(steps=...)`, never both.
         horizon: the facts of the run.
-        evaluate: name → function of the model, for each `evaluation(name, ...)` of the policy. It is called in eval mode
-            and without gradients; afterwards the mode of every module and all RNG states are as they were.
+        evaluate: name → function of the model, for each `evaluation(name, ...)` of the policy. It is called in eval
+            mode and without gradients; afterwards the mode of every module and all RNG states are as they were.
         model: what the functions are given.
         on_change: what `load_state_dict` does if policy, horizon or base LR are not the saved ones: "error",
             "keep_saved", "use_new" or "use_new_no_jump".
@@ -95,17 +95,17 @@ class Scheduler(LRScheduler):
         self.optimizer = optimizer
         self._count: Count = count
         self._groups = optimizer.param_groups
-        value = as_policy(policy)
+        value, names = as_policy(policy), tuple(str(group.get("name", "")) for group in self._groups)
         self._run = Controller(
             value,
-            {name: tuple(_read(group, name, i) for i, group in enumerate(self._groups)) for name in _targets(value)},
+            _bases(value, names, self._groups),
             horizon,
             evaluate={name: _on(model, fn) for name, fn in (evaluate or {}).items() if model is not None},
-            names=tuple(str(group.get("name", "")) for group in self._groups),
+            names=names,
             on_change=on_change,
             strict=strict,
         )
-        self._written: dict[str, list[Any]] = {}
+        self._written: dict[tuple[str, int], Any] = {}  # (hyperparameter, group) → the object that was written
         self._updates = _Updates()
         self._hook = optimizer.register_step_post_hook(self._updates.count)
         self._calls = 0
@@ -116,6 +116,15 @@ class Scheduler(LRScheduler):
 
     base_lrs: list[float | torch.Tensor]
 
+    @property  # type: ignore[override]  # torch makes a list at every step; that is half of our cost
+    def _last_lr(self) -> list[float]:
+        return self.lrs if self._said is None else self._said
+
+    @_last_lr.setter
+    def _last_lr(self, values: list[float]) -> None:
+        self._controller()
+        self._lane_groups, self._said = None, values  # until the next step() says otherwise
+
     def get_last_lr(self) -> list[float]:  # type: ignore[override]  # torch's may hold tensors; ours are floats
         """The LR of each group as last written: that of the next update, as torch has it after `step()`."""
         return list(self._last_lr)
@@ -125,10 +134,11 @@ class Scheduler(LRScheduler):
         return self.lrs
 
     def step(self, *, applied: bool = True, **numbers: Any) -> None:  # type: ignore[override]
-        """Say that an update was applied: call it once after each `optimizer.step()`.
+        """Say that an update was applied; call it once after each `optimizer.step()`.
 
         Args:
-            applied: false for an update that was skipped (AMP overflow): nothing advances, nothing is evaluated.
+            applied: false for an update that was skipped (AMP overflow): nothing advances, nothing is evaluated, and
+                the numbers are not heard.
             numbers: what was measured at this update; a tensor must have one element. Without rules it is not read, so
                 a loss on a GPU costs no synchronisation.
 
@@ -137,10 +147,11 @@ class Scheduler(LRScheduler):
         """
         # The fast lane: one LR for all groups, tabulated ahead, and nothing listens. Anything unusual (another list of
         # groups, a value that is not the very object written last, the end of the table) leaves it.
-        if applied and self.optimizer.param_groups is self._lane_groups:
+        groups = self._lane_groups
+        if applied and groups is not None and self.optimizer.param_groups is groups:
             last = self._lane_value
             for value in self._lane_ahead:
-                for group in self._lane_groups:
+                for group in groups:
                     if group["lr"] is not last:
                         break
                     group["lr"] = value
@@ -148,7 +159,6 @@ class Scheduler(LRScheduler):
                     self._lane_value = value
                     self.last_epoch += 1
                     self._step_count += 1
-                    self._last_lr = [value] * self._width
                     return
                 self._back_out(value, last)
                 break
@@ -158,7 +168,7 @@ class Scheduler(LRScheduler):
         """Everything that is needed to go on, as JSON-plain data; `torch.load(weights_only=True)` reads it."""
         return self._controller().state_dict()
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], on_change: OnChange | None = None) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: Mapping[str, Any], on_change: OnChange | None = None) -> None:
         """Go on from a saved state, in any order relative to the optimiser. See `Controller.load_state_dict`."""
         self._controller().load_state_dict(state_dict, on_change)
         self._groups = self.optimizer.param_groups
@@ -199,7 +209,7 @@ class Scheduler(LRScheduler):
 
     @property
     def last_lr(self) -> list[float]:
-        """The LR of each group that the last update used. (torch's `get_last_lr` is that of the next one.)"""
+        """The LR of each group that the last update used; torch's `get_last_lr` is that of the next one."""
         return self._controller().last_lr
 
     @property
@@ -209,7 +219,7 @@ class Scheduler(LRScheduler):
 
     @property
     def done(self) -> bool:
-        """Whether the run is over: loops write `if scheduler.done: break`."""
+        """Whether the run is over; loops write `if scheduler.done: break`."""
         return self._controller().done
 
     def why(self) -> str:
@@ -243,13 +253,10 @@ class Scheduler(LRScheduler):
     def _step(self, applied: bool, numbers: Mapping[str, Any]) -> None:
         self._absorb()
         run, updates = self._controller(), self._updates.taken()
-        if not applied:
-            if run.listens:
-                run.observe(**numbers)
-        elif self._count == "updates" and updates == 0:
+        if applied and self._count == "updates" and updates == 0:
             if run.listens and run.t > 0:
                 run.hear(run.t - 1, numbers)
-        else:
+        elif applied:
             count = updates if self._count == "updates" else 1
             if self._count == "epochs":
                 count = run.horizon.steps_per_epoch or 1
@@ -262,21 +269,22 @@ class Scheduler(LRScheduler):
         if self._lane_groups is not None:
             at = len(self._lane) - length_hint(self._lane_ahead) - 1
             self._run.glide(self._lane_start + at)
-            self._written["lr"] = [self._lane[at]] * self._width
+            self._written = dict.fromkeys(self._written, self._lane[at])
         return self._run
 
     def _enter_lane(self) -> None:
         """Enter the fast lane if all groups share one LR, it is a float, and nothing listens."""
         run = self._controller()
         self._lane_groups = None
-        if run.listens or self._count != "calls" or self._calls < WATCHED or set(self._written) != {"lr"}:
+        if run.listens or self._count != "calls" or self._calls < WATCHED:
             return
         start, table = run.ahead()
         column, at = table["lr"][0], run.t - start
-        if all(other is column for other in table["lr"]) and all(w is column[at] for w in self._written["lr"]):
+        everything = [("lr", i) for i in range(len(self._groups))]
+        if list(self._written) == everything and all(w is column[at] for w in self._written.values()):
             self._lane, self._lane_start = column, start
             self._lane_value, self._lane_ahead = column[at], iter(column[at + 1 :])
-            self._lane_groups, self._width = self._groups, len(self._groups)
+            self._lane_groups = self._groups
 
     def _back_out(self, value: float, last: float) -> None:
         """A hand edit was met after `value` was taken and written to the groups before it: undo both."""
@@ -290,45 +298,34 @@ class Scheduler(LRScheduler):
         """Take notice of what happened to the groups since they were written: restores, late groups, hand edits."""
         groups = self.optimizer.param_groups
         run = self._controller()
-        known = len(self._written["lr"])
+        known = len(run.base_lrs)
         if len(groups) < known:
             raise LehrError(
                 f"the optimiser had {known} parameter groups and now has {len(groups)}; build a new Scheduler for it"
             )
         restored = groups is not self._groups
         self._groups = groups
+        for (name, i), old in list(self._written.items()):
+            if not restored and not _untouched(groups[i][name], old):
+                run.adopt(i, _read(groups[i], name, i), name)
         for i in range(known, len(groups)):
-            late = {name: _read(groups[i], name, i) for name in self._written}
+            late = {name: _read(groups[i], name, i) for name in run.hyper if name in groups[i]}
             run.add_group(late, str(groups[i].get("name", "")))
-        if restored:
-            return
-        for name, written in self._written.items():
-            for i, old in enumerate(written):
-                if not _untouched(groups[i][name], old):
-                    run.adopt(i, _read(groups[i], name, i), name)
 
     def _write(self) -> None:
-        """Write the values of the next update into the groups."""
+        """Write the values of the next update into the groups that the policy governs."""
         run = self._controller()
         self._lane_groups = None
         start, table = run.ahead()
         at = run.t - start
-        for name, columns in table.items():
-            written = []
-            for group, column in zip(self._groups, columns, strict=True):
-                value = column[at]
-                if isinstance(group[name], torch.Tensor):
-                    with torch.no_grad():
-                        group[name].fill_(value)
-                    written.append(_Tensor(group[name]))
-                else:
-                    group[name] = value
-                    written.append(value)
-            self._written[name] = written
+        self._written = {}
+        for name, indices in run.governed.items():
+            for i in indices:
+                self._written[name, i] = _put(self._groups[i], name, table[name][i][at])
         self.base_lrs = list(run.base_lrs)
         self.last_epoch = run.t if self._count != "epochs" else run.t // (run.horizon.steps_per_epoch or 1)
         self._step_count = self.last_epoch + 1
-        self._last_lr: list[float] = [column[at] for column in table["lr"]]  # type: ignore[assignment]
+        self._said = None
         self._enter_lane()
 
     def _watch(self, updates: int) -> None:
@@ -359,7 +356,7 @@ class Scheduler(LRScheduler):
 
         def loaded(optimizer: torch.optim.Optimizer) -> None:
             scheduler = me()
-            if scheduler is not None and len(optimizer.param_groups) == len(scheduler._written["lr"]):
+            if scheduler is not None and len(optimizer.param_groups) == len(scheduler.base_lrs):
                 scheduler._controller()
                 scheduler._groups = optimizer.param_groups
                 scheduler._write()
@@ -374,7 +371,7 @@ class Scheduler(LRScheduler):
     _lane_start: int
     _lane_value: float
     _lane_ahead: Iterator[float]
-    _width: int
+    _said: list[float] | None = None  # what somebody wrote into `_last_lr`
 
 
 class _Updates:
@@ -407,6 +404,16 @@ def _version(tensor: torch.Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
+def _put(group: dict[str, Any], name: str, value: float) -> Any:
+    """Write a value, in place if a tensor is there; what comes back tells later whether somebody else wrote."""
+    if not isinstance(group[name], torch.Tensor):
+        group[name] = value
+        return value
+    with torch.no_grad():
+        group[name].fill_(value)
+    return _Tensor(group[name])
+
+
 def _untouched(now: Any, written: Any) -> bool:
     if isinstance(written, _Tensor):
         return written.same(now)
@@ -423,12 +430,14 @@ def _read(group: Mapping[str, Any], name: str, index: int) -> float:
         raise LehrError(f"{name!r} of parameter group {index} must be a number, got {group[name]!r}") from None
 
 
-def _targets(policy: PolicyLike) -> list[str]:
-    """The hyperparameters that a policy governs; the LR is always read."""
-    if isinstance(policy, Groups | Bind):
-        names = [name for name, _ in policy.members] if isinstance(policy, Bind) else []
-        return list(dict.fromkeys(["lr", *names, *(n for _, part in policy.members for n in _targets(part))]))
-    return ["lr"]
+def _bases(policy: PolicyLike, names: tuple[str, ...], groups: list[dict[str, Any]]) -> dict[str, tuple[float, ...]]:
+    """The base values of the LR and of what else the policy governs, one per group (0 where it does not)."""
+    governed = {("lr", i) for i in range(len(groups))}
+    governed |= {(target, i) for target, _, indices in tracks(policy, names) for i in indices}
+    return {
+        target: tuple(_read(g, target, i) if (target, i) in governed else 0.0 for i, g in enumerate(groups))
+        for target in sorted({target for target, _ in governed})
+    }
 
 
 def _on(model: torch.nn.Module, function: Callable[[Any], Any]) -> Callable[[], float]:
@@ -443,7 +452,7 @@ def _on(model: torch.nn.Module, function: Callable[[Any], Any]) -> Callable[[], 
 def _undisturbed(model: torch.nn.Module) -> Iterator[None]:
     """Eval mode inside; afterwards the mode of every module and the RNG states are as they were."""
     modes = [(module, module.training) for module in model.modules()]
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002  # the user's own, kept
     model.eval()
     try:
@@ -456,5 +465,3 @@ def _undisturbed(model: torch.nn.Module) -> Iterator[None]:
         np.random.set_state(states[2])  # noqa: NPY002
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
-
-

@@ -1,0 +1,118 @@
+"""What a run remembers, as JSON-plain data: numbers, texts, lists and dicts; no NaN, no callables.
+
+Hyperparameters are saved once, as the policy's full text; all else is position and memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from lehr.errors import LehrError
+from lehr.journal import Event
+from lehr.lengths import Horizon
+from lehr.plan import Begun, Track
+from lehr.text import parse
+
+__all__ = ["SCHEMA", "carry_over", "check", "facts", "last_decisions", "save"]
+
+SCHEMA = 1
+NEEDED = {"schema", "policy", "horizon", "step", "bases", "values", "last", "tracks", "reported", "decisions"}
+
+
+def save(track: Track) -> dict[str, Any]:
+    """A track as plain data."""
+    policy = track.plan.policy
+    return {
+        "target": track.target,
+        "groups": list(track.groups),
+        "schedule": policy.schedule.text(full=True),
+        "gains": list(track.state.gains),
+        "begun": _plain_begun(track.state.begun),
+        "stopped": track.state.stopped,
+        "rules": [
+            {"text": rule.text(full=True), "memory": _plain(memory)}
+            for rule, memory in zip(policy.rules, track.state.rules, strict=True)
+        ],
+    }
+
+
+def carry_over(track: Track, saved: Sequence[Mapping[str, Any]], step: int, same: bool) -> None:
+    """Give a track what saved ones of its target remember, wherever that still means something.
+
+    Gains stay with their groups, memory stays with its rule, a begun plan with its schedule. A stop only stays where
+    the run is the `same`: whoever changes the plan wants to go on.
+    """
+    state = track.state._replace(step=step)
+    gains = dict(zip(track.groups, state.gains, strict=True))
+    memories = list(state.rules)
+    texts = [rule.text(full=True) for rule in track.plan.policy.rules]
+    for old in saved:
+        if old["target"] != track.target or gains.keys().isdisjoint(old["groups"]):
+            continue
+        gains |= {g: gain for g, gain in zip(old["groups"], old["gains"], strict=True) if g in gains}
+        for item in old["rules"]:
+            if item["text"] in texts:
+                i = texts.index(item["text"])
+                memories[i] = _read(memories[i], item["memory"])
+        if tuple(old["groups"]) == track.groups and old["schedule"] == track.plan.policy.schedule.text(full=True):
+            state = state._replace(begun=_read_begun(old["begun"]), stopped=bool(old["stopped"]) and same)
+    track.state = state._replace(gains=tuple(gains[g] for g in track.groups), rules=tuple(memories))
+
+
+def check(state: Mapping[str, Any], groups: int) -> None:
+    """Refuse what is no state of this run.
+
+    Raises:
+        LehrError: not a state of Lehr's, of a later version, or for another number of parameter groups.
+    """
+    missing = sorted(NEEDED - set(state)) if isinstance(state, Mapping) else sorted(NEEDED)
+    if missing:
+        raise LehrError(f"this is not a state that Lehr saved: it lacks {', '.join(missing)}")
+    if state["schema"] > SCHEMA:
+        schema = state["schema"]
+        raise LehrError(f"this state was saved by a later Lehr (schema {schema}, known is {SCHEMA}); update Lehr")
+    saved = len(state["bases"]["lr"])
+    if saved != groups:
+        raise LehrError(f"the saved run had {saved} parameter groups, this one has {groups}; build the same ones first")
+
+
+def last_decisions(events: Sequence[Event]) -> list[Event]:
+    """The last event of each rule and kind, in order."""
+    last = {(event.kind, event.rule): event for event in events}
+    return [event for event in events if last[event.kind, event.rule] is event]
+
+
+def facts(horizon: Horizon) -> str:
+    """What a horizon knows, in words."""
+    known = {name: value for name, value in asdict(horizon).items() if value is not None}
+    return ", ".join(f"{name}={value}" for name, value in known.items()) or "none"
+
+
+def _plain_begun(begun: Begun | None) -> dict[str, Any] | None:
+    if begun is None:
+        return None
+    return {**begun._asdict(), "schedule": begun.schedule.text(full=True), "start": list(begun.start)}
+
+
+def _read_begun(plain: Mapping[str, Any] | None) -> Begun | None:
+    if plain is None:
+        return None
+    return Begun(parse(plain["schedule"]), plain["at"], tuple(plain["start"]), plain["length"])
+
+
+def _plain(memory: Any) -> Any:
+    """A NamedTuple of plain numbers as a dict."""
+    if not isinstance(memory, tuple):
+        return memory
+    names: tuple[str, ...] = type(memory)._fields  # type: ignore[attr-defined]  # each is a NamedTuple
+    return {name: _plain(getattr(memory, name)) for name in names}
+
+
+def _read(template: Any, plain: Any) -> Any:
+    """The inverse of `_plain`, with a fresh memory as the template."""
+    if not isinstance(template, tuple):
+        return plain
+    names: tuple[str, ...] = type(template)._fields  # type: ignore[attr-defined]  # each is a NamedTuple
+    return type(template)(*(_read(getattr(template, name), plain[name]) for name in names))
