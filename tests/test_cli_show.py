@@ -91,6 +91,7 @@ def test_it_writes_a_figure_of_all_curves(show: Show, tmp_path: Path) -> None:
         ([""], "cannot read ''"),
         (["loss"], "decides nothing yet"),
         (["cosine()", "--steps", "0"], "must be a whole number of at least 1"),
+        (["cosine()", "--steps", "1000000000000"], "at most 10000000 steps"),
         (["cosine()", "--steps", "10", "--epochs", "2"], "takes the run's length once"),
         (["cosine()", "--lr", "0"], "must be a positive number, got 0.0"),
         (["cosine()", "--lr", "nan"], "must be a positive number, got nan"),

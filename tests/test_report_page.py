@@ -33,8 +33,16 @@ def write_study(folder: Path, workloads: dict[str, int], extra: tuple[NamedPolic
         rows += mine
         entries.append(entry(name, steps, policies, mine))
     (folder / "rows.jsonl").write_text("".join(row.line() + "\n" for row in rows), encoding="utf-8")
-    facts = {"lehr": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "command": "lehr compare", "workloads": entries}
-    facts |= {"peaks": PEAKS, "seeds": SEEDS, "tuning_seeds": TUNING_SEEDS}
+    facts = {
+        "lehr": "0.1.0",
+        "python": "3.11.2",
+        "torch": "2.13.0",
+        "command": "lehr compare",
+        "peaks": PEAKS,
+        "seeds": SEEDS,
+        "tuning_seeds": TUNING_SEEDS,
+        "workloads": entries,
+    }
     (folder / "study.json").write_text(json.dumps(facts), encoding="utf-8")
     return folder
 
@@ -54,7 +62,7 @@ def entry(name: str, steps: int, policies: tuple[NamedPolicy, ...], rows: list[R
         "policies": [{"label": policy.label, "text": policy.text} for policy in policies],
         "ranking": [ranking.to_dict() for ranking in rank(rows, [policy.label for policy in policies], PEAKS)],
         "notes": ["A note on <this> workload."],
-        "failures": [],
+        "failures": [{"policy": "mine", "peak": 3.0, "seed": 1, "message": "KeyError: <x>"}],
         "keys": [row.key for row in rows],
     }
 
@@ -110,7 +118,9 @@ def write_trace(
         "val_accuracy": (1 - loss / 4) * every,
         "accuracy": 1 - loss / 4,
     }
-    trace = lehr.simulate(policy.text, lr=0.05, steps=steps, observations=numbers)
+    trace = lehr.simulate(
+        policy.text, lr=0.05, steps=steps, observations={name: values.tolist() for name, values in numbers.items()}
+    )
     writer = TraceWriter(path, {"policy": policy.text})
     for i, lr in enumerate(trace.columns["lr"]):
         row = {name: float(values[i]) for name, values in numbers.items() if np.isfinite(values[i])}
@@ -175,6 +185,7 @@ def test_what_comes_from_rows_is_escaped(text: str) -> None:
     assert "<b>bold</b>" not in own_part(text)
     assert "&lt;b&gt;bold&lt;/b&gt; &amp; &#x27;co&#x27;" in own_part(text)
     assert "A note on &lt;this&gt; workload." in own_part(text)
+    assert "mine, peak ×3, seed 1: KeyError: &lt;x&gt;" in own_part(text)
 
 
 def test_tags_are_balanced(text: str) -> None:
@@ -215,7 +226,7 @@ def test_the_data_of_the_charts_can_be_read_back(folder: Path, text: str) -> Non
 
 def test_all_runs_shown_share_a_seed_whose_control_is_the_median(folder: Path) -> None:
     section = read(folder).sections[0]
-    control = [row for row in map(Row.from_line, (folder / "rows.jsonl").read_text().splitlines())]
+    control = list(map(Row.from_line, (folder / "rows.jsonl").read_text().splitlines()))
     control = [row for row in control if (row.workload, row.policy, row.role) == ("digits", "constant", "rank")]
     losses = sorted((row.test_loss or 0.0, row.seed) for row in control)
     assert {line.row.seed for line in section.lines if line.row} == {losses[1][1]} == {section.seed}
@@ -234,5 +245,5 @@ def test_traces_may_be_missing(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(lehr.LehrError, match="study.json is missing"):
+    with pytest.raises(lehr.LehrError, match=r"study\.json is missing"):
         page.write(tmp_path)

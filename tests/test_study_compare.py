@@ -16,12 +16,13 @@ from lehr.study import Comparison, NamedPolicy, Progress, Request, compare
 from lehr.study.store import read_rows
 
 TOY = Path(__file__).with_name("toy_workload.py")
+FEW = ("cosine decay", "performance-based")
 DEADLINE = 30.0  # seconds until a process must have done what is asked of it
 
 
 def request(folder: Path, function: str = "make", workers: int = 1, seeds: int = 3) -> Request:
     mine = NamedPolicy("mine", "cosine(to=0.1)")
-    return Request((f"{TOY}:{function}",), (mine,), seeds, folder, workers, command="lehr compare toy")
+    return Request((f"{TOY}:{function}",), (mine,), seeds, folder, workers, command="lehr compare toy", only=FEW)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +34,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Compari
 
 def test_every_policy_is_ranked_and_the_users_too(undisturbed: tuple[Path, Comparison]) -> None:
     _, comparison = undisturbed
-    labels = {ranking.policy for ranking in comparison.ranking}
-    assert len(labels) == 11
-    assert {"constant", "mine", "performance-based"} < labels
-    assert sorted(ranking.rank for ranking in comparison.ranking)[0] == 1
+    assert {ranking.policy for ranking in comparison.ranking} == {"constant", "mine", *FEW}
+    assert comparison.ranking[0].rank == 1
     assert all(ranking.seeds == 3 for ranking in comparison.ranking)
 
 
@@ -69,7 +68,7 @@ def test_a_second_run_trains_nothing_and_changes_nothing(undisturbed: tuple[Path
     assert {name: (folder / name).read_bytes() for name in before} == before
 
 
-@pytest.mark.parametrize("kept", [0, 1, 20, 60])
+@pytest.mark.parametrize("kept", [0, 1, 20])
 def test_a_killed_study_goes_on_to_the_same_rows(
     undisturbed: tuple[Path, Comparison], tmp_path: Path, kept: int
 ) -> None:
@@ -105,8 +104,8 @@ def test_progress_counts_up_to_the_total(tmp_path: Path) -> None:
 
 
 def test_failed_runs_are_rows_and_are_tried_again(tmp_path: Path) -> None:
-    for _ in range(2):
-        (comparison,) = compare(request(tmp_path, "failing"))
+    for _ in ("first", "again"):
+        (comparison,) = compare(request(tmp_path, "failing", seeds=2))
         assert {row.seed for row in comparison.failures} == {2}
         assert any("runs failed" in note for note in comparison.notes)
     assert all(ranking.failed >= 1 for ranking in comparison.ranking)
@@ -116,6 +115,7 @@ def test_diverged_runs_are_rows_and_a_missing_threshold_is_noted(tmp_path: Path)
     (comparison,) = compare(request(tmp_path, "unbounded", seeds=1))
     assert comparison.ranking[0].diverged > 0
     assert not comparison.failures
+    assert "performance-based" not in {ranking.policy for ranking in comparison.ranking}
     assert any("left out" in note for note in comparison.notes)
     assert any("cannot tell a policy from luck" in note for note in comparison.notes)
 
@@ -193,7 +193,7 @@ if __name__ == "__main__":
 def test_no_worker_outlives_the_study(tmp_path: Path, how: signal.Signals) -> None:
     (tmp_path / "endless.py").write_text(ENDLESS)
     (tmp_path / "study.py").write_text(STUDY)
-    command = [sys.executable, tmp_path / "study.py", tmp_path / "endless.py", tmp_path / "out"]
+    command = [sys.executable, *(str(tmp_path / name) for name in ("study.py", "endless.py", "out"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as study:
         assert study.stdout is not None
         assert study.stdout.readline() == b"training\n"

@@ -35,5 +35,5 @@ def test_without_a_pace_nothing_is_promised() -> None:
     pace = Pace(workers=1)
     pace.add("quick", 1.0, 1000)
     assert pace.seconds_left({"slow": 10}, []) is None
-    assert pace.seconds_left({"quick": 10}, [running("slow", 0, 1000, 0.1)]) is None
+    assert pace.seconds_left({"quick": 10}, [running("slow", 1, 1000, 0.0)]) is None
     assert pace.seconds_left({}, []) == 0.0

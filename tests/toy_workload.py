@@ -34,7 +34,8 @@ class Batches:
 
 
 def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    return ((model(batch[0]) - batch[1]) ** 2).mean()
+    error: Tensor = model(batch[0]) - batch[1]
+    return (error**2).mean()
 
 
 def evaluate(model: nn.Module, split: Split) -> dict[str, float]:

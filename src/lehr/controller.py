@@ -68,6 +68,8 @@ def start(
         (True, 0.0)
     """
     bases = list(lr) if isinstance(lr, Sequence) else [lr]
+    if not bases or (names is not None and len(names) != len(bases)):
+        raise LehrError(f"start(lr=..., names=...) needs one LR and one name for each group, got {lr!r} and {names!r}")
     values = {"lr": tuple(_base(value, "lr") for value in bases)}
     for name, given in (hyper or {}).items():
         if len(given) != len(bases):
@@ -109,8 +111,6 @@ class Controller:
     ) -> None:
         if on_change not in ON_CHANGE:
             raise LehrError(f"on_change= must be one of {', '.join(map(repr, ON_CHANGE))}, got {on_change!r}")
-        self.policy = policy
-        self.horizon = horizon
         self.t = 0
         self.events = Journal()
         self._bases = dict(bases)
@@ -154,7 +154,7 @@ class Controller:
     @property
     def done(self) -> bool:
         """Whether the run is over: stopped by a rule, at the horizon, or at the end of a begun fixed schedule."""
-        return any(track.plan.done(track.state._replace(step=self.t)) for track in self._tracks)
+        return self.ended(self.t)
 
     @property
     def _current(self) -> dict[str, list[float]]:
@@ -177,8 +177,8 @@ class Controller:
                 line += ", bounded by min_lr and max_lr" if bounded else ""
                 if line not in (text.split(" (")[0] for text in lines):
                     lines.append(f"{line} ({self._where(track, k)})")
-        changes = [event for event in self.events if event.kind not in ("warning", "finish")]
-        lines.append(f"last change: {changes[-1]}" if changes else "no rule has fired, nothing was changed by hand")
+        change = self.events.last_change
+        lines.append("no rule has fired, nothing was changed by hand" if change is None else f"last change: {change}")
         return "\n".join(lines)
 
     # What it is told
@@ -233,6 +233,10 @@ class Controller:
         """Whether anything is done with reported numbers; if not, they need not even be read."""
         return bool(self._rules or self._evaluations or self._subscribers["steps"])
 
+    def ended(self, step: int) -> bool:
+        """Whether the run would be over at `step`, as things stand."""
+        return self._end is not None and step >= self._end
+
     @property
     def governed(self) -> dict[str, list[int]]:
         """Hyperparameter → the groups in which the policy governs it; the others are not Lehr's to write."""
@@ -255,9 +259,11 @@ class Controller:
 
     def hear(self, step: int, numbers: Mapping[str, float]) -> None:
         """Take a report of `step`, without advancing; what was reported of it before is not heard again."""
+        if not self.listens:
+            return
         heard = self._new(step, numbers)
         if self._subscribers["steps"] and heard:
-            self._tell("steps", step, self.lrs, heard)
+            self._tell("steps", step, self.last_lr if step < self.t else self.lrs, heard)
         self._show(Observation(step, heard, False))
 
     def advance(self, count: int, numbers: Mapping[str, float]) -> None:
@@ -285,6 +291,9 @@ class Controller:
             plain = track.plan.bases[k] * float(track.plan.factors(track.state, self.t, 1)[k][0])
             old = self._current[target][group]
             words = f"{target} of group {group} was changed by hand from {old:.6g} to {value:.6g}"
+            if not (math.isfinite(value) and value >= 0):
+                self._warn(f"edit {target}", f"{words}, which no {target} can be; it is put back")
+                return
             if plain == 0:
                 self._note(Event(self.t, "edit", f"{words}; it cannot last, as the schedule is at 0 here"))
                 return
@@ -341,7 +350,6 @@ class Controller:
     ) -> None:
         before = {name: list(values) for name, values in self._current.items()}
         old_text = self.policy.text()
-        self.policy, self.horizon = policy, horizon
         self._plan(policy, horizon)
         for track in self._tracks:
             carry_over(track, saved, self.t, same=False)
@@ -411,9 +419,14 @@ class Controller:
     def _restore(
         self, state: Mapping[str, Any], policy: Policy | Groups | Bind, horizon: Horizon, bases: dict[str, Any]
     ) -> None:
-        self.policy, self.horizon, self._bases = policy, horizon, bases
+        mine = self._bases
+        self._bases = bases
+        try:
+            self._plan(policy, horizon)
+        except LehrError:
+            self._bases = mine
+            raise
         self.t = int(state["step"])
-        self._plan(policy, horizon)
         for track in self._tracks:
             carry_over(track, state["tracks"], self.t, same=True)
         self._reported = {name: (int(step), value) for name, (step, value) in state["reported"].items()}
@@ -455,28 +468,32 @@ class Controller:
     # Inside
 
     def _plan(self, policy: Policy | Groups | Bind, horizon: Horizon) -> None:
-        self._tracks: list[Track] = []
+        """Resolve a policy and put it in force; nothing is changed if it cannot be."""
+        resolved = []
         for target, part, indices in tracks(policy, self._names):
             if target not in self._bases:
                 raise LehrError(f"bind({target}=...) needs the base {target} of each group, and they have none")
             plan = Plan.of(part, horizon, tuple(self._bases[target][i] for i in indices))
-            self._tracks.append(Track(target, indices, plan, plan.init()))
-        self._rules = any(track.plan.rules for track in self._tracks)
-        self._awaited = self._await()
-        self._evaluations = {
+            resolved.append(Track(target, indices, plan, plan.init()))
+        evaluations = {
             (signal.name, whole_steps(horizon.measure(signal.every)))
-            for track in self._tracks
+            for track in resolved
             for signal in track.plan.signals
             if signal.every is not None
         }
-        for name in sorted({name for name, _ in self._evaluations} - self._evaluate.keys()):
+        for name in sorted({name for name, _ in evaluations} - self._evaluate.keys()):
             raise LehrError(
                 f"evaluation({name!r}, ...) needs its function: give evaluate={{{name!r}: function}} at the start"
             )
+        self.policy, self.horizon, self._tracks, self._evaluations = policy, horizon, resolved, evaluations
+        self._rules = any(track.plan.rules for track in resolved)
+        self._awaited = self._await()
         self._tabulate()
 
     def _tabulate(self) -> None:
         """LR of the next steps, one column per group (the same object where groups agree)."""
+        ends = [track.plan.end(track.state) for track in self._tracks]
+        self._end = min((end for end in ends if end is not None), default=None)
         self._block_start = self.t
         self._block = SHORT_BLOCK if self._rules else BLOCK
         self._table: dict[str, list[list[float]]] = {
@@ -518,11 +535,17 @@ class Controller:
         return {name: float(self._evaluate[name]()) for name in sorted(due)}
 
     def _show(self, observation: Observation) -> None:
+        lrs = self.lrs
         events: list[Event] = []
         for track in self._tracks:
             state = track.state._replace(step=self.t)
             track.state, decided = track.plan.update(state, observation)
-            events += decided
+            for event in decided:  # a plan knows its own groups; the journal tells of all
+                before = tuple(lrs)
+                if track.target == "lr":
+                    for group, lr in zip(track.groups, event.lr_after, strict=True):
+                        lrs[group] = lr
+                events.append(replace(event, lr_before=before, lr_after=tuple(lrs)))
         if events:
             self._tabulate()
         for event in events:
@@ -604,6 +627,6 @@ def _reported_number(name: str, value: Any) -> float:
     if count != 1:
         raise LehrError(f"{name} must be one number, got {count}; report its .mean()")
     try:
-        return float(value.detach() if hasattr(value, "detach") else value)
+        return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError):
         raise LehrError(f"{name} must be a number, got {value!r}") from None

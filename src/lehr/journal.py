@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 __all__ = ["Event", "Journal", "Kind"]
 
-Kind = Literal["rule", "edit", "restore", "replan", "warning", "finish"]
+Kind = Literal["rule", "edit", "replan", "warning", "finish"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Event:
 
     Attributes:
         step: the update whose LR is the first to be touched; for a warning, the step at which it was noticed.
-        kind: "rule" (a rule fired), "edit" (an LR was changed by hand), "restore" (the optimiser was loaded), "replan"
-            (the plan was changed), "warning", or "finish".
+        kind: "rule" (a rule fired), "edit" (an LR was changed by hand), "replan" (the plan was
+            changed), "warning", or "finish".
         rule: the rule's text, or empty.
         action: the action's text, or empty.
         lr_before: the LR of each group that the update would have used.
@@ -96,8 +96,8 @@ class Journal(Sequence[Event]):
 
     @property
     def last_change(self) -> Event | None:
-        """The event that was the last to touch the run, a row that still goes on included; warnings touch nothing."""
-        changes = [event for event in reversed(self._events) if event.kind != "warning"]
+        """The event that was the last to touch the LR, a row that still goes on included."""
+        changes = [event for event in reversed(self._events) if event.kind not in ("warning", "finish")]
         return max(changes, key=lambda event: event.end, default=None)
 
     def __len__(self) -> int:

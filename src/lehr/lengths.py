@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from dataclasses import InitVar, dataclass
 from fractions import Fraction
-from numbers import Integral, Real
 from operator import index
 from typing import Any, Protocol
 
@@ -45,12 +44,14 @@ class Length(Value):
     unit: str
 
     def __post_init__(self) -> None:
-        amount = self.amount
-        if self.unit not in RULE_UNITS or not isinstance(amount, Integral | Fraction) or _is_flag(amount):
-            raise LehrError(f"Length(amount, unit) must be an exact number of {', '.join(RULE_UNITS)}, got {shown(self)}")
-        object.__setattr__(self, "amount", Fraction(amount))
-        if _places(self.amount) is None:
-            raise LehrError(f"Length(amount, unit) must be a decimal number, as its text is, got {shown(amount)}")
+        given: Any = self.amount
+        exact = isinstance(given, int | Fraction) and not _is_flag(given) and _places(Fraction(given)) is not None
+        if not exact or self.unit not in RULE_UNITS:
+            raise LehrError(
+                f"Length(amount, unit) must be an integer or a decimal Fraction of {', '.join(RULE_UNITS)}, "
+                f"got {shown(given)} and {shown(self.unit)}"
+            )
+        object.__setattr__(self, "amount", Fraction(given))
 
     def text(self, full: bool = False) -> str:
         """A plain integer for steps, a quoted text for all else."""
@@ -81,7 +82,7 @@ def as_length(value: LengthLike | Length, what: str, units: tuple[str, ...] = SC
         length = _read(value, what)
     elif isinstance(value, Length):
         length = value
-    elif isinstance(value, Integral) and not _is_flag(value):
+    elif isinstance(value, int | np.integer) and not _is_flag(value):
         length = Length(Fraction(index(value)), "steps")
     elif isinstance(value, float | np.floating):
         length = Length(Fraction(_whole_float(float(value), what)), "steps")
@@ -103,7 +104,7 @@ def as_count(value: Any, what: str) -> int:
     Raises:
         LehrError: anything else.
     """
-    whole = isinstance(value, Integral) or (isinstance(value, float | np.floating) and value.is_integer())
+    whole = isinstance(value, int | np.integer) or (isinstance(value, float | np.floating) and value.is_integer())
     if not whole or _is_flag(value) or not 1 <= value <= LARGEST:
         raise LehrError(f"{what} must be a whole number of at least 1 and at most 1e18, got {shown(value)}")
     return int(value)
@@ -302,9 +303,10 @@ def _is_flag(value: Any) -> bool:
 
 def _exact(value: Any, what: str) -> Fraction:
     """A positive number exactly as it is written in decimals."""
-    if not isinstance(value, Real) or _is_flag(value) or not 0 < value <= LARGEST:
+    given = isinstance(value, int | float | np.integer | np.floating) and not _is_flag(value)
+    if not given or not 0 < value <= LARGEST:
         raise LehrError(f"{what} must be a positive number of at most 1e18, got {shown(value)}")
-    return Fraction(index(value)) if isinstance(value, Integral) else Fraction(str(float(value)))
+    return Fraction(int(value)) if isinstance(value, int | np.integer) else Fraction(str(float(value)))
 
 
 def _decimal(amount: Fraction) -> str:

@@ -78,14 +78,18 @@ class Plan:
         """The state before the first update."""
         return PolicyState(0, (1.0,) * len(self.bases), tuple(rule.init() for rule in self.rules))
 
-    def done(self, state: PolicyState) -> bool:
-        """Whether the run is over: stopped, at the horizon, or at the end of a begun fixed schedule."""
+    def end(self, state: PolicyState) -> int | None:
+        """The step at which the run is over: now if stopped, else the horizon or the end of a begun fixed schedule."""
+        if state.stopped:
+            return 0
         begun = state.begun
-        return (
-            state.stopped
-            or (self.total is not None and state.step >= self.total)
-            or (begun is not None and begun.length is not None and state.step >= begun.at + begun.length)
-        )
+        begun_end = None if begun is None or begun.length is None else begun.at + begun.length
+        return min((end for end in (self.total, begun_end) if end is not None), default=None)
+
+    def done(self, state: PolicyState) -> bool:
+        """Whether the run is over."""
+        end = self.end(state)
+        return end is not None and state.step >= end
 
     def factors(self, state: PolicyState, first: int, count: int) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
         """The factors of steps first … first + count − 1, one array per group (the same object where they agree)."""

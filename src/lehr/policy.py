@@ -64,6 +64,8 @@ class Policy(Value):
                     f"Policy(rules=...) needs rules with an action, got {rule!r}; add one, such as .scale(0.5)"
                 )
         low, high = _bound(min_lr, "min_lr"), _bound(max_lr, "max_lr")
+        if isinstance(low, tuple) and isinstance(high, tuple) and len(low) != len(high):
+            raise LehrError(f"Policy(min_lr=..., max_lr=...) must have one number per group each, got {low} and {high}")
         if low is not None and high is not None and np.any(np.asarray(low) > np.asarray(high)):
             raise LehrError(f"Policy(min_lr=..., max_lr=...) must have min_lr <= max_lr, got {low!r} and {high!r}")
         for name, value in (("schedule", schedule), ("rules", tuple(rules)), ("min_lr", low), ("max_lr", high)):

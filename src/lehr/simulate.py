@@ -60,7 +60,7 @@ def simulate(
     while not run.done:
         step[0] = run.t
         now = {name: float(values[run.t]) for name, values in given.items() if name not in evaluated}
-        run.step(**{name: value for name, value in now.items() if not np.isnan(value)})
+        run.advance(1, {name: value for name, value in now.items() if not np.isnan(value)})
     run.finish()
     columns = {"step": np.array([float(t) for t, _, _ in rows])}
     for k in range(len(run.lrs)):

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Pairs", "Value", "call", "shown", "spell"]
+__all__ = ["Pairs", "Value", "brief", "call", "shown", "spell"]
 
 
 class Value(ABC):
@@ -72,8 +72,16 @@ def call(function: Callable[..., Any], arguments: Mapping[str, Any], full: bool 
 
 def shown(value: Any, longest: int = 80) -> str:
     """How an error message shows what was given: its `repr`, cut to a readable length."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= longest else f"{value[: longest - 3]}...")
     try:
         text = repr(value)
     except (RecursionError, ValueError):  # too deep; or an integer of more digits than Python prints
-        text = f"{type(value).__name__} that is too large to print"
+        return f"<{type(value).__name__} too large to print>"
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def brief(error: BaseException, longest: int = 200) -> str:
+    """The first line of another error's message, cut to a readable length; its type if it has none."""
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."

@@ -55,6 +55,7 @@ def carry_over(track: Track, saved: Sequence[Mapping[str, Any]], step: int, same
         for item in old["rules"]:
             if item["text"] in texts:
                 i = texts.index(item["text"])
+                texts[i] = ""  # taken: an equal rule has a memory of its own
                 memories[i] = _read(memories[i], item["memory"])
         if tuple(old["groups"]) == track.groups and old["schedule"] == track.plan.policy.schedule.text(full=True):
             state = state._replace(begun=_read_begun(old["begun"]), stopped=bool(old["stopped"]) and same)

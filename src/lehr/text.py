@@ -11,6 +11,8 @@ import ast
 import copyreg
 import difflib
 import functools as ft
+import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -21,12 +23,13 @@ from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, 
 from lehr.schedules import Schedule, algebra
 from lehr.schedules import shape as shapes
 from lehr.schedules.catalogue import CATALOGUE
-from lehr.spelling import Value
+from lehr.spelling import Value, brief, shown
 
 __all__ = ["as_policy", "parse"]
 
 LONGEST = 10**6
 DEEPEST = 100
+LARGEST = int(sys.float_info.max)  # every number of a text is also a float
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {row.name: row.make for row in CATALOGUE} | {
     "Policy": Policy,
@@ -73,12 +76,16 @@ def parse(text: str) -> Any:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LehrError(f"cannot read {_short(text)}: {reason}; a text looks like warmup('2%').then(cosine())") from None
+        raise LehrError(
+            f"cannot read {shown(text)}: {brief(error)}; a text looks like warmup('2%').then(cosine())"
+        ) from None
     _check_depth(tree)
-    value = _value(tree)
+    try:
+        value = _value(tree)
+    except RecursionError:  # called from deep inside a program
+        raise LehrError(f"cannot read {shown(text)}: too little of Python's stack is left") from None
     if not isinstance(value, Value):
-        raise LehrError(f"{_short(text)} is no schedule, rule or policy; a text looks like warmup('2%').then(cosine())")
+        raise LehrError(f"{shown(text)} is no schedule, rule or policy; a text looks like warmup('2%').then(cosine())")
     return value
 
 
@@ -96,8 +103,8 @@ def as_policy(given: PolicyLike | str) -> Policy | Groups | Bind:
     if isinstance(value, Rule):
         return Policy(FUNCTIONS["constant"](), [value])
     if isinstance(value, Trigger | Signal):
-        raise LehrError(f"{value!r} decides nothing yet; make a rule of it: when(...).scale(0.5)")
-    raise LehrError(f"a policy, a schedule, a rule or a text is needed, got {value!r}")
+        raise LehrError(f"{shown(value)} decides nothing yet; make a rule of it: when(...).scale(0.5)")
+    raise LehrError(f"a policy, a schedule, a rule or a text is needed, got {shown(value)}")
 
 
 def _check_depth(tree: ast.AST) -> None:
@@ -135,29 +142,32 @@ def _value(node: ast.AST) -> Any:
             return VALUES[name]
         if name in FUNCTIONS:
             raise LehrError(f"{name} is a function; write {name}(...)")
-        raise LehrError(_unknown(name, [*VALUES, *FUNCTIONS]))
+        if name:
+            raise LehrError(_unknown(name, [*VALUES, *FUNCTIONS]))
     raise LehrError(
-        f"a text may hold numbers, quoted texts, lists, dicts, *, |, & and the functions of lehr, "
-        f"not {type(node).__name__}: {_short(_source(node))}"
+        f"a text may hold numbers, quoted texts, lists, dicts, *, |, & and the functions and methods of lehr, "
+        f"not {type(node).__name__}: {shown(_source(node))}"
     )
 
 
 def _constant(value: Any) -> Any:
+    if isinstance(value, int) and value > LARGEST:
+        raise LehrError(f"a number in a text must be at most 1.8e308, got {shown(value)}")
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise LehrError(f"a text may hold numbers and quoted texts, not {value!r}")
+    raise LehrError(f"a text may hold numbers and quoted texts, not {shown(value)}")
 
 
 def _negative(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise LehrError(f"only a number can be negative, got -{value!r}")
+        raise LehrError(f"only a number can be negative, got -{shown(value)}")
     return -value
 
 
 def _key(node: ast.AST | None) -> Any:
     key = None if node is None else _value(node)
     if isinstance(key, bool) or not isinstance(key, int | float | str):
-        raise LehrError(f"the key of a dict must be a length such as 100 or '30%', got {key!r}")
+        raise LehrError(f"the key of a dict must be a length such as 100 or '30%', got {shown(key)}")
     return key
 
 
@@ -165,7 +175,7 @@ def _operation(node: ast.BinOp) -> Any:
     """A chain of one operator, from the left, without recursion."""
     wanted, operate = OPERATORS.get(type(node.op), (Value, None))
     if operate is None:
-        raise LehrError(f"a text may use *, | and &, not {type(node.op).__name__}: {_short(_source(node))}")
+        raise LehrError(f"a text may use *, | and &, not {type(node.op).__name__}: {shown(_source(node))}")
     operands, left = [node.right], node.left
     while isinstance(left, ast.BinOp) and type(left.op) is type(node.op):
         operands.append(left.right)
@@ -173,21 +183,25 @@ def _operation(node: ast.BinOp) -> Any:
     values = [_value(item) for item in (left, *reversed(operands))]
     for value in values:
         if not isinstance(value, wanted):
-            what = "schedules" if wanted is Schedule else "triggers"
-            raise LehrError(f"that operator joins two {what}, got {value!r} in {_short(_source(node))}")
+            what = "* joins schedules (for a number use .scaled(k))" if wanted is Schedule else "| and & join triggers"
+            raise LehrError(f"{what}, got {shown(value)} in {shown(_source(node))}")
     return ft.reduce(operate, values)
 
 
 def _call(node: ast.Call) -> Any:
     function = _function(node.func)
     if any(isinstance(item, ast.Starred) for item in node.args) or any(k.arg is None for k in node.keywords):
-        raise LehrError(f"a text may not use * or ** in a call: {_short(_source(node))}")
+        raise LehrError(f"a text may not use * or ** in a call: {shown(_source(node))}")
+    names = [str(item.arg) for item in node.keywords]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise LehrError(f"{twice[0]}= is given more than once in {shown(_source(node))}; keep one")
     arguments = [_value(item) for item in node.args]
-    keywords = {str(item.arg): _value(item.value) for item in node.keywords}
+    keywords = {name: _value(item.value) for name, item in zip(names, node.keywords, strict=True)}
     try:
         return function(*arguments, **keywords)
     except TypeError as error:
-        raise LehrError(f"{_short(_source(node))}: {error}") from None
+        raise LehrError(f"{shown(_source(node))}: {brief(error)}") from None
 
 
 def _function(node: ast.AST) -> Callable[..., Any]:
@@ -199,15 +213,15 @@ def _function(node: ast.AST) -> Callable[..., Any]:
             raise LehrError(_unknown(name, list(FUNCTIONS)))
         return FUNCTIONS[name]
     if not isinstance(node, ast.Attribute):
-        raise LehrError(f"only the functions of lehr can be called, got {_short(_source(node))}")
+        raise LehrError(f"only the functions of lehr can be called, got {shown(_source(node))}")
     receiver = _value(node.value)
     for kind, names in METHODS.items():
         if isinstance(receiver, kind):
             if node.attr not in names:
-                raise LehrError(_unknown(node.attr, list(names), f"of {kind.__name__.lower()} {_short(repr(receiver))}"))
+                raise LehrError(_unknown(node.attr, list(names), f"of {kind.__name__.lower()} {shown(receiver)}"))
             method: Callable[..., Any] = getattr(receiver, node.attr)
             return method
-    raise LehrError(f"{_short(repr(receiver))} has no method {node.attr!r}")
+    raise LehrError(f"{shown(receiver)} has no method {shown(node.attr)}")
 
 
 def _name(node: ast.AST) -> str:
@@ -222,7 +236,7 @@ def _name(node: ast.AST) -> str:
 def _unknown(name: str, known: list[str], of: str = "") -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-    return f"unknown {'method' if of else 'name'} {name!r}{' ' + of if of else ''}; {hint}"
+    return f"unknown {'method' if of else 'name'} {shown(name)}{' ' + of if of else ''}; {hint}"
 
 
 def _source(node: ast.AST) -> str:
@@ -230,10 +244,6 @@ def _source(node: ast.AST) -> str:
         return ast.unparse(node)
     except (RecursionError, ValueError):  # too deep to print: the message does without
         return type(node).__name__
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _full(value: Value) -> tuple[Callable[[str], Any], tuple[str]]:
@@ -261,4 +271,4 @@ for _type in (
     Groups,
     Bind,
 ):
-    copyreg.pickle(_type, _full)  # type: ignore[arg-type]  # a value is pickled as its text
+    copyreg.pickle(_type, _full)  # a value is pickled as its text

@@ -18,3 +18,5 @@ def main() -> None:
         if missing.name is None or missing.name.partition(".")[0] not in EXTRAS:
             raise
         sys.exit(f"lehr: this needs {missing.name}; install it with: pip install 'lehr[lab]'")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from lehr.study import Comparison, Ranking
 
 EDGES = {"low": "◂", "high": "▸"}
+FAILURES = 5  # shown; the rest is in the rows
 
 
 def times(peak: float) -> str:
@@ -22,23 +24,30 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     console.print()
     console.print(Text(facts.name, style="bold"), Text(facts.about, style="dim"))
     console.print(table(comparison))
+    for ranking in comparison.ranking:
+        if warnings := marks(ranking):
+            _print_line(console, f"! {ranking.policy}: {', '.join(warnings)}", style="yellow")
+    for row in comparison.failures[:FAILURES]:
+        place = f"{row.policy}, peak {times(row.peak)}, seed {row.seed}"
+        _print_line(console, f"failed: {place}: {row.message}", style="red")
     for line in (*_legend(comparison), *comparison.notes):
-        console.print(f"  {line}", style="dim", markup=False, highlight=False)
-    for row in comparison.failures[:5]:
-        text = f"  failed: {row.policy}, peak {times(row.peak)}, seed {row.seed}: {row.message}"
-        console.print(text, style="red", markup=False, highlight=False)
+        _print_line(console, line, style="dim")
     console.print()
 
 
+def _print_line(console: Console, line: str, style: str) -> None:
+    console.print(Padding(Text(line, style=style), (0, 0, 0, 2)))
+
+
 def table(comparison: Comparison) -> Table:
-    """One line for each policy, best first."""
-    facts = comparison.design.facts
-    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title, justify in (("#", "right"), ("untuned", "right"), ("policy", "left"), ("peak", "left")):
-        made.add_column(title, justify=justify, no_wrap=title != "policy")  # type: ignore[arg-type]
-    for title in ("test loss", facts.metric, "− constant [95 %]", "steps to it"):
-        made.add_column(title, justify="right", no_wrap=title != "− constant [95 %]")
-    made.add_column("")
+    """One line for each policy, best first; it fits into 80 columns."""
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    made.add_column("#", justify="right", no_wrap=True)
+    made.add_column("un-\ntuned", justify="right", no_wrap=True)
+    made.add_column("policy", overflow="fold")
+    made.add_column("peak", no_wrap=True)
+    for title in ("test\nloss", comparison.design.facts.metric, "difference to\nconstant [95 %]", "steps\nto it"):
+        made.add_column(title, justify="right", no_wrap=True)
     for ranking in comparison.ranking:
         made.add_row(*_cells(ranking))
     return made
@@ -48,25 +57,25 @@ def _cells(ranking: Ranking) -> tuple[str | Text, ...]:
     return (
         str(ranking.rank),
         str(ranking.untuned_rank),
-        Text(ranking.policy),
+        Text(ranking.policy + " !" * bool(marks(ranking))),
         times(ranking.peak) + EDGES.get(ranking.edge or "", ""),
         _number(ranking.test_loss),
         _number(ranking.test_metric),
-        _difference(ranking),
+        Text(_difference(ranking)),
         "never" if ranking.steps_to is None else str(ranking.steps_to),
-        Text(", ".join(_marks(ranking)), style="yellow"),
     )
 
 
-def _marks(ranking: Ranking) -> list[str]:
-    marks = []
+def marks(ranking: Ranking) -> list[str]:
+    """What a reader must know of a policy's runs beside its numbers."""
+    said = []
     if ranking.silent_rules:
-        marks.append("rule never fired")
+        said.append("rule never fired" if len(ranking.silent_rules) == ranking.rules else "a rule never fired")
     if ranking.diverged:
-        marks.append(f"diverged {ranking.diverged}")
+        said.append(f"diverged {ranking.diverged}, {ranking.diverged_at_peak} of them at the chosen peak")
     if ranking.failed:
-        marks.append(f"failed {ranking.failed}")
-    return marks
+        said.append(f"failed {ranking.failed}")
+    return said
 
 
 def _number(value: float | None) -> str:
@@ -76,16 +85,16 @@ def _number(value: float | None) -> str:
 def _difference(ranking: Ranking) -> str:
     if ranking.difference is None or ranking.low is None or ranking.high is None:
         return ""
-    return f"{ranking.difference:+.3g} [{ranking.low:+.3g}, {ranking.high:+.3g}]"
+    return f"{ranking.difference:+.2g} [{ranking.low:+.2g}, {ranking.high:+.2g}]"
 
 
 def _legend(comparison: Comparison) -> list[str]:
     seeds = comparison.design.seeds
     lines = [
-        f"#: by median test loss over {seeds} fresh seeds, each policy at its own best peak LR (of ×⅓, ×1, ×3, on "
-        "validation data); untuned: all at ×1. steps to it: updates to the constant's final validation loss.",
+        f"#: by median test loss over {seeds} fresh seeds, each policy at its best peak LR of ×⅓, ×1, ×3 (chosen on "
+        "validation data); untuned: all at ×1. Steps to it: updates to the constant's final validation loss.",
         f"[95 %]: bootstrap over {seeds} seeds"
-        + (", too few for the promise to hold: read it as a range." * (seeds < 10)),
+        + ", too few for the promise to hold: read it as a range." * (seeds < 10),
     ]
     if any(ranking.edge for ranking in comparison.ranking):
         lines.append("◂ ▸: the chosen peak is the lowest or highest tried; a better one may lie beyond.")

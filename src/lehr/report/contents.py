@@ -69,6 +69,12 @@ class Section:
         """The metric's name."""
         return str(self.facts["metric"])
 
+    @property
+    def ranked_lines(self) -> list[Line]:
+        """The lines in the order of the ranking."""
+        places = {ranking.policy: place for place, ranking in enumerate(self.rankings)}
+        return sorted(self.lines, key=lambda line: places.get(line.policy, len(places)))
+
 
 @dataclass(frozen=True)
 class Study:

@@ -18,6 +18,7 @@ from lehr.text import as_policy
 __all__ = ["Facts", "Strand", "facts_of", "horizon_of", "planned", "strands"]
 
 DEFAULT_STEPS = 1000
+MOST_STEPS = 10_000_000  # a curve of so many takes a few seconds and 0.7 GB
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,12 @@ def planned(policy: Policy, horizon: Horizon, lr: float | None = None) -> tuple[
     Values are factors, or LRs if `lr` is given; then the policy's bounds hold, outside the leading warm-up.
 
     Raises:
-        LehrError: the schedule cannot be resolved, or the LR is not a positive number.
+        LehrError: the schedule cannot be resolved, the LR is not a positive number, or the run has too many steps.
     """
+    if (horizon.steps or 0) > MOST_STEPS:
+        raise LehrError(
+            f"a curve is looked at over at most {MOST_STEPS} steps, got {horizon.steps}; scale the run down"
+        )
     if lr is not None and not (np.isfinite(lr) and lr > 0):
         raise LehrError(f"the base LR must be a positive number, got {lr!r}; for example 3e-4")
     curve = policy.resolve(horizon, lr=lr)

@@ -66,8 +66,8 @@ def _chart(lines: dict[str, list[dict[str, Any]]], steps: int, unit: str, width:
     drawn = inks(lines, control="")
     colours = alt.Scale(domain=list(lines), range=[drawn[label].light for label in lines])
     legend = alt.Legend(orient="bottom", columns=1, labelLimit=width, title=None, symbolType="stroke")
-    return (
-        alt.Chart(alt.Data(values=[point for points in lines.values() for point in points]))
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(values=[point for points in lines.values() for point in points]))
         .mark_line(strokeWidth=2, strokeJoin="round", strokeCap="round")
         .encode(
             x=alt.X("step:Q", scale=alt.Scale(domain=[0, steps], nice=False), axis=alt.Axis(grid=False)),
@@ -80,3 +80,4 @@ def _chart(lines: dict[str, list[dict[str, Any]]], steps: int, unit: str, width:
         .configure_legend(labelFontSize=12)
         .configure_view(stroke=None)
     )
+    return chart

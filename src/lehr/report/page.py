@@ -6,6 +6,7 @@ opens without a network and can be mailed. Its parts are plain files beside this
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lehr.journal import Event
 from lehr.report.contents import LR, Line, Section, Study, read
 from lehr.report.extras import needs
 from lehr.report.markup import joined
@@ -24,7 +26,6 @@ from lehr.report.panels import View, left_views, right_views, specification
 from lehr.report.passages import content, title
 from lehr.report.wording import event_sentence
 from lehr.study.store import REPORT
-from lehr.journal import Event
 
 __all__ = ["render", "write"]
 
@@ -63,12 +64,13 @@ def render(study: Study) -> str:
     )
 
 
+@functools.cache
 def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, made offline by vl-convert."""
     with needs("plot"):  # here, so that the command line starts without it
         import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle.replace("</script", "<\\/script")
 
 

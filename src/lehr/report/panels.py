@@ -6,6 +6,7 @@ A specification holds no data. The page draws two of them side by side and fills
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,22 +53,28 @@ def left_views(section: Section) -> list[View]:
 
 
 def right_views(section: Section) -> list[View]:
-    """The losses, on a log axis if they change much, and the metric."""
-    names = [(TRAINING, True), (VALIDATION, True), (section.metric, False)]
-    return [View(name, name, _axis(section, name, is_loss)) for name, is_loss in names if _curves(section, name)]
+    """The losses and the metric, as far as there are any."""
+    axes = {TRAINING: _loss_axis, VALIDATION: _loss_axis, section.metric: _metric_axis}
+    return [View(name, name, axis(section, name)) for name, axis in axes.items() if _curves(section, name)]
 
 
-def _axis(section: Section, name: str, is_loss: bool) -> Axis:
+def _loss_axis(section: Section, name: str) -> Axis:
+    """A log axis if the losses are positive and change much."""
     curves = _curves(section, name)
-    reference = next(
-        (line.curves[name].y for line in section.lines if line.policy == CONTROL and name in line.curves), []
-    )
     lowest, highest = min(float(y.min()) for y in curves), max(float(y.max()) for y in curves)
-    log = is_loss and lowest > 0 and highest / lowest > LOG_FROM
-    if not is_loss:
-        reference = _late(reference)
-    title = f"{name}, log scale" if log else name
-    return Axis(title, *robust_range(curves, reference, log, section.facts["best"] if not is_loss else "min"), log)
+    log = lowest > 0 and highest / lowest > LOG_FROM
+    low, high = robust_range(curves, _reference(section, name), log)
+    return Axis(f"{name}, log scale" if log else name, low, high, log)
+
+
+def _metric_axis(section: Section, name: str) -> Axis:
+    reference = _late(_reference(section, name))
+    return Axis(f"validation {name}", *robust_range(_curves(section, name), reference, False, section.facts["best"]))
+
+
+def _reference(section: Section, name: str) -> ArrayLike:
+    """The values of the control; none if it was not run."""
+    return next((line.curves[name].y for line in section.lines if line.policy == CONTROL and name in line.curves), [])
 
 
 def _late(values: ArrayLike) -> NDArray[np.float64]:
@@ -123,9 +130,7 @@ def specification(axis: Axis, steps: int, height: int = 300) -> dict[str, Any]:
     x = alt.X(
         "x:Q", title="step", scale=alt.Scale(domain=[0, steps], nice=False), axis=alt.Axis(tickCount=5, grid=False)
     )
-    y = alt.Y(
-        "y:Q", title=axis.title, scale=alt.Scale(**_scale(axis)), axis=alt.Axis(tickCount=5, format=_format(axis))
-    )
+    y = alt.Y("y:Q", title=axis.title, scale=alt.Scale(**_scale(axis)), axis=alt.Axis(format="~g", **_ticks(axis)))
     colour = alt.Color("c:N", scale=None)
     faded = alt.condition("focus == '' || datum.p == focus", alt.value(1.0), alt.value(0.15))
     cursor = alt.Chart(alt.NamedData("cursor")).mark_rule(strokeWidth=1).encode(x)
@@ -150,5 +155,11 @@ def _scale(axis: Axis) -> dict[str, Any]:
     return {"domain": [axis.low, axis.high], "nice": False, **kind}
 
 
-def _format(axis: Axis) -> str:
-    return ".0e" if axis.log and axis.high / axis.low > 1000 else "~g"
+def _ticks(axis: Axis) -> dict[str, Any]:
+    """On a log axis powers of ten, and twice and five times as much if there would be few of them."""
+    if not axis.log:
+        return {"tickCount": 5}
+    powers = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)))
+    digits = (1,) if axis.high / axis.low > 300 else (1, 2, 5)
+    ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
+    return {"values": [tick for tick in ticks if axis.low <= tick <= axis.high]}

@@ -1,12 +1,10 @@
-"""The words of the report: its sections in the order of the page, as HTML."""
+"""The report's sections, in the order of the page: what is said about a study, as HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from lehr.report.contents import LR, Line, Section, Study
+from lehr.report.charts import charts
+from lehr.report.contents import Line, Section, Study
 from lehr.report.markup import Markup, joined, tag
-from lehr.report.panels import View, left_views, right_views
 from lehr.report.tables import ranking_table, swatch
 from lehr.report.wording import count, event_sentence, listed, number, peak, short, verdict
 from lehr.study.store import ROWS, TRACES
@@ -28,14 +26,11 @@ def content(study: Study) -> Markup:
 
 
 def _summary(study: Study) -> Markup:
-    policies = max((len(section.lines) for section in study.sections), default=0)
-    return tag(
-        "p",
-        f"{count(policies, 'policy', 'policies')}, each tuned at {count(len(study.facts['peaks']), 'peak learning rate')} "
-        f"and then run with {count(len(study.facts['seeds']), 'fresh seed')}. Every number comes from a model that was "
-        "trained for this page.",
-        class_="lead quiet",
-    )
+    policies = count(max((len(section.lines) for section in study.sections), default=0), "policy", "policies")
+    peaks = count(len(study.facts["peaks"]), "peak learning rate")
+    seeds = count(len(study.facts["seeds"]), "fresh seed")
+    words = f"{policies}, each tuned at {peaks} and then run with {seeds}. "
+    return tag("p", words, "Every number comes from a model that was trained for this page.", class_="lead quiet")
 
 
 def _navigation(study: Study) -> Markup:
@@ -51,100 +46,25 @@ def _workload(section: Section) -> Markup:
         tag("p", section.facts["about"], class_="quiet"),
         tag("p", verdict(section.rankings)),
         [tag("p", note) for note in section.facts["notes"]],
+        _failures(section),
         ranking_table(section),
-        _charts(section),
+        charts(section),
         tag("h3", "Policies and what their rules did"),
-        tag("div", [_policy(line) for line in _ranked(section)], class_="policies"),
+        tag("div", [_policy(line) for line in section.ranked_lines], class_="policies"),
         id=section.anchor,
     )
 
 
-def _ranked(section: Section) -> list[Line]:
-    """The lines in the order of the table."""
-    places = {ranking.policy: place for place, ranking in enumerate(section.rankings)}
-    return sorted(section.lines, key=lambda line: places.get(line.policy, len(places)))
-
-
-# ---- charts -------------------------------------------------------------------------------------------------------
-
-
-def _charts(section: Section) -> Markup:
-    left, right = left_views(section), right_views(section)
-    if not right:
-        return tag("p", "No run left a trace, so there are no curves to show.", class_="quiet")
-    return joined(
-        [
-            tag("h3", "Learning rate and loss"),
-            tag("p", _what_is_shown(section), class_="quiet"),
-            tag(
-                "div",
-                _chart(section, "Learning rate", left, "left"),
-                _chart(section, "Progress", right, "right"),
-                class_="charts",
-            ),
-            _legend(section),
-        ]
-    )
-
-
-def _what_is_shown(section: Section) -> str:
-    return (
-        f"One run of each policy, all with seed {section.seed}, each at its own peak. A triangle is a rule that acted: "
-        "point at it to read why. The training loss is a running mean over 1/40 of the run. Point at a chart, or use the "
-        "arrow keys, to read values at a step; switch lines off in the list below."
-    )
-
-
-def _chart(section: Section, name: str, views: Sequence[View], side: str) -> Markup:
-    head = tag("div", tag("span", name, class_="title"), _choice(section, name, views, side), class_="head")
-    plot = tag(
-        "div",
-        class_="plot",
-        tabindex="0",
-        role="group",
-        aria_label=f"{name} by step on {section.name}. Arrow keys move the step; the list below says the values.",
-    )
-    return tag("div", head, plot, class_="chart")
-
-
-def _choice(section: Section, name: str, views: Sequence[View], side: str) -> Markup:
-    """One button for each thing that the chart can show."""
-    buttons = [
-        tag(
-            "label",
-            tag("input", type="radio", name=f"{section.anchor}-{side}", value=i, checked=i == 0, autocomplete="off"),
-            view.label,
-        )
-        for i, view in enumerate(views)
+def _failures(section: Section) -> Markup | None:
+    """The runs that raised an exception, if there are any."""
+    failures = section.facts["failures"]
+    if not failures:
+        return None
+    items = [
+        tag("li", f"{each['policy']}, peak {peak(each['peak'])}, seed {each['seed']}: {each['message']}")
+        for each in failures
     ]
-    return tag("fieldset", tag("legend", f"What the chart “{name}” shows", class_="hidden"), buttons, class_="choice")
-
-
-def _legend(section: Section) -> Markup:
-    head = tag(
-        "div",
-        tag("span", "At step ", tag("b", "–", class_="step"), ": learning rate and ", tag("span", class_="measure")),
-        tag("button", "show all", type="button", class_="plain", data_show="all"),
-        tag("button", "hide all", type="button", class_="plain", data_show="none"),
-        class_="head",
-    )
-    lines = [tag("li", _switch(line)) for line in _ranked(section) if LR in line.curves]
-    return tag("div", head, tag("ul", lines), class_="legend")
-
-
-def _switch(line: Line) -> Markup:
-    """A button that switches a line on and off and says its values."""
-    return tag(
-        "button",
-        swatch(line.ink),
-        tag("span", line.policy, class_="name"),
-        tag("span", class_="value"),
-        tag("span", class_="value"),
-        type="button",
-        class_="line",
-        aria_pressed="true",
-        data_policy=line.policy,
-    )
+    return tag("details", tag("summary", f"{count(len(items), 'run')} failed"), tag("ul", items))
 
 
 # ---- policies -----------------------------------------------------------------------------------------------------
@@ -169,9 +89,9 @@ def _events(line: Line) -> Markup | None:
         has_rules = bool(line.row.fired)
         return tag("p", "Its rules did not act in the run shown.", class_="quiet") if has_rules else None
     items = [tag("li", event_sentence(event)) for event in line.events]
-    rest = items[TOLD:]
-    if not rest:
+    if len(items) <= TOLD + 2:  # nobody unfolds two lines
         return tag("ol", items)
+    rest = items[TOLD:]
     summary = tag("summary", f"{count(len(rest), 'more event')}")
     return joined([tag("ol", items[:TOLD]), tag("details", summary, tag("ol", rest, start=TOLD + 1))])
 

@@ -35,11 +35,10 @@ def save(chart: alt.Chart, path: Path) -> None:
     check_suffix(path)
     with needs("plot"):
         import vl_convert  # noqa: F401  # altair asks for it late, and in many words
-    kind = path.suffix.lower().removeprefix(".")
     try:
-        if kind == "html":
+        if path.suffix.lower() == ".html":
             path.write_text(chart.to_html(inline=True, embed_options={"actions": False}), encoding="utf-8")
         else:
-            chart.save(str(path), format=kind, **({"ppi": 200} if kind == "png" else {}))
+            chart.save(str(path), format="png" if path.suffix.lower() == ".png" else "svg", ppi=200)
     except OSError as error:
         raise LehrError(f"cannot write {str(path)!r}: {error.strerror or error}; choose another place") from error

@@ -1,4 +1,4 @@
-"""The ranking of a workload as an HTML table: a number where there is one, a picture of the interval, and the caveats."""
+"""The ranking of a workload as an HTML table: a number where there is one, a picture of its interval, and caveats."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def notes(ranking: Ranking) -> list[str]:
         ranking.edge and f"{ranking.edge}est peak tried",
         silent and ("rule never fired" if ranking.rules == 1 else f"{silent} of {ranking.rules} rules never fired"),
         ranking.diverged_at_peak and f"{ranking.diverged_at_peak} of {count(ranking.seeds, 'run')} diverged",
-        ranking.diverged > ranking.diverged_at_peak and f"diverged at another peak",
+        ranking.diverged > ranking.diverged_at_peak and "diverged at another peak",
         ranking.failed and f"{ranking.failed} failed",
     ]
     return [str(note) for note in found if note]

@@ -8,6 +8,8 @@ envelope stays. A noisy loss is drawn as a running mean: ten raw losses on one c
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -16,6 +18,8 @@ __all__ = ["envelope", "simplified", "smoothed", "thinned"]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
+EYE = 4000  # a chart has fewer points in height: a 4000th of the range cannot be seen
+
 
 def thinned(y: ArrayLike, limit: int = 400, log_decades: float = 0.0) -> Indices:
     """Choose the points of `y` (equally spaced, finite) to draw; their indices, increasing.
@@ -23,52 +27,55 @@ def thinned(y: ArrayLike, limit: int = 400, log_decades: float = 0.0) -> Indices
     Args:
         y: the values.
         limit: about how many points to keep at most.
-        log_decades: when positive, the picture must also hold on a log axis over this many decades below the maximum.
+        log_decades: when positive, the picture must also hold on a log axis over this many decades below the maximum,
+            and values read between the points must be right within half a percent.
     """
     values = np.asarray(y, dtype=np.float64)
     if len(values) <= 3:
         return np.arange(len(values))
-    pictures = [values]
-    if log_decades > 0 and values.max() > 0:
-        pictures.append(np.log10(np.maximum(values, values.max() * 10.0**-log_decades)))
-    kept = [_thin_one(picture, limit) for picture in pictures]
-    return np.unique(np.concatenate(kept))
+    tolerance = np.full(len(values), np.ptp(values) / EYE)
+    if log_decades <= 0 or values.max() <= 0:
+        return _thin_one(values, tolerance, limit)
+    floored = np.maximum(values, values.max() * 10.0**-log_decades)
+    as_read = _thin_one(values, np.minimum(tolerance, floored / 200), limit)
+    as_seen = _thin_one(np.log10(floored), np.full(len(values), log_decades / EYE), limit)
+    return np.union1d(as_read, as_seen)
 
 
-def _thin_one(values: Floats, limit: int) -> Indices:
-    tolerance = float(np.ptp(values)) / 4000
+def _thin_one(values: Floats, tolerance: Floats, limit: int) -> Indices:
     kept = simplified(values, tolerance, limit)
     return envelope(values, limit) if kept is None else kept
 
 
-def simplified(values: Floats, tolerance: float, limit: int) -> Indices | None:
-    """Indices whose straight connections stay within `tolerance` of every value; None when more than `limit` are needed.
+def simplified(values: Floats, tolerance: Floats, limit: int) -> Indices | None:
+    """Indices whose straight connections stay within `tolerance` of every value; None if it takes more than `limit`.
 
     Douglas and Peucker's method (Cartographica 10, 1973) with vertical distances: a schedule is a function of the step.
+
+    Args:
+        values: at least one.
+        tolerance: how far from each value a connection may be.
+        limit: when to give up.
     """
     corners = sorted({0, int(values.argmin()), int(values.argmax()), len(values) - 1})
     kept = set(corners)
-    open_spans = list(zip(corners, corners[1:], strict=False))
-    while open_spans:
+    open_spans = list(itertools.pairwise(corners))
+    while open_spans and len(kept) <= limit:
         left, right = open_spans.pop()
-        worst, gap = _farthest(values, left, right)
-        if gap > tolerance:
+        excess = _excess(values, tolerance, left, right)
+        if excess.size and excess.max() > 0:
+            worst = left + 1 + int(excess.argmax())
             kept.add(worst)
             open_spans += [(left, worst), (worst, right)]
-        if len(kept) > limit:
-            return None
-    return np.array(sorted(kept), dtype=np.intp)
+    return np.array(sorted(kept), dtype=np.intp) if len(kept) <= limit else None
 
 
-def _farthest(values: Floats, left: int, right: int) -> tuple[int, float]:
-    """The index between two others that is farthest from their connection, and how far it is."""
-    if right - left < 2:
-        return left, 0.0
+def _excess(values: Floats, tolerance: Floats, left: int, right: int) -> Floats:
+    """By how much each value between two others is too far from their connection."""
     position = np.arange(1, right - left) / (right - left)
     chord = values[left] + (values[right] - values[left]) * position
-    gaps = np.abs(values[left + 1 : right] - chord)
-    worst = int(gaps.argmax())
-    return left + 1 + worst, float(gaps[worst])
+    excess: Floats = np.abs(values[left + 1 : right] - chord) - tolerance[left + 1 : right]
+    return excess
 
 
 def envelope(values: Floats, limit: int) -> Indices:
@@ -78,7 +85,7 @@ def envelope(values: Floats, limit: int) -> Indices:
     return np.unique(np.concatenate(kept)).astype(np.intp)
 
 
-def smoothed(x: ArrayLike, y: ArrayLike, points: int = 200, share: float = 1 / 40) -> tuple[Floats, Floats]:
+def smoothed(x: ArrayLike, y: ArrayLike, points: int = 200, share: float = 1 / 20) -> tuple[Floats, Floats]:
     """A running mean of y at `points` of its places, each over `share` of all values around it.
 
     At both ends the window is the half that exists.

@@ -12,10 +12,12 @@ from lehr.spelling import Value, spell
 
 __all__ = ["Action", "Begin", "Relax", "Saturate", "Scale", "Stop"]
 
+LARGEST_GAIN = 1e100
+
 
 @dataclass(frozen=True, repr=False)
 class Scale(Value):
-    """gain ← gain·k."""
+    """gain ← gain·k, and never beyond 1e100, so that an LR stays a finite number."""
 
     k: float
 
@@ -25,7 +27,7 @@ class Scale(Value):
 
     def gain(self, gain: float, lr: float) -> float:
         """The new gain of a group with this gain and LR."""
-        return gain * self.k
+        return min(gain * self.k, LARGEST_GAIN)
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,7 +9,7 @@ from lehr.errors import LehrError
 from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length
 from lehr.rules.actions import Action, Begin, Relax, Saturate, Scale, Stop
 from lehr.rules.signals import Signal
-from lehr.rules.triggers import Observation, Trigger, in_steps
+from lehr.rules.triggers import Observation, Trigger, in_steps, whole
 from lehr.schedules import Schedule
 from lehr.schedules.shape import number
 from lehr.spelling import Value, spell
@@ -108,10 +108,7 @@ class Rule(Value):
 
     def at_most(self, n: int) -> Rule:
         """Fires at most n times in a run."""
-        count = as_length(n, "at_most(n)", ("steps",)).amount
-        if count < 1:
-            raise LehrError(f"at_most(n) must be at least 1, got {n!r}; leave the rule out instead")
-        return replace(self, times=int(count))
+        return replace(self, times=whole(n, "at_most(n), a number of firings,", least=1))
 
     def every_time(self) -> Rule:
         """The literal reading: fires at every observation at which the condition holds; nothing is forgotten."""

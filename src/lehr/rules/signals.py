@@ -18,6 +18,7 @@ from lehr.rules.triggers import (
     Reaches,
     Smooth,
     Trigger,
+    whole,
 )
 from lehr.spelling import Value, call
 
@@ -65,10 +66,7 @@ class Signal(Value):
 
         Source: pandas' and TA's span convention; bias correction of Kingma & Ba 2015 (arXiv 1412.6980), section 3.
         """
-        count = as_length(span, "smoothed(span), a number of observations", ("steps",)).amount
-        if count < 1:
-            raise LehrError(f"smoothed(span) must span at least 1 observation, got {span!r}")
-        return replace(self, span=int(count))
+        return replace(self, span=whole(span, "smoothed(span), a number of observations,", least=1))
 
     def improves_less_than(self, improvement: float, over: LengthLike, test: Literal["means"] = "means") -> Trigger:
         """Holds when the mean over a window is less than `improvement` better than that over the window before.

@@ -12,11 +12,12 @@ import sys
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lehr.errors import LehrError
 from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length, whole_steps
-from lehr.spelling import Value, call
+from lehr.spelling import Value, call, shown
 
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
@@ -204,10 +205,11 @@ class ImprovesLessThan(Trigger):
         share = gained / abs(state.before) if state.before else math.copysign(math.inf, gained) if gained else 0.0
         if share >= self.improvement:
             return fresh
-        words = (
-            f"{self.signal.name} improved {_percent(share)} over {self.window.words()}, less than "
-            f"{_percent(self.improvement)} (mean {state.before:.4g} → {mean:.4g})"
-        )
+        asked, over = _percent(self.improvement), self.window.words()
+        found = f"improved {_percent(share)} over {over}, less than {asked}"
+        if share < 0:
+            found = f"got {_percent(-share)} worse over {over}, not {asked} better"
+        words = f"{self.signal.name} {found} (mean {state.before:.4g} → {mean:.4g})"
         return fresh._replace(holds=True, words=words)
 
 
@@ -293,7 +295,7 @@ class Plateaus(Trigger):
     flavor: str = "lehr"
 
     def __post_init__(self) -> None:
-        patience = as_length(self.patience, "plateaus(patience=...), a number of observations", ("steps",)).amount
+        patience = whole(self.patience, "plateaus(patience=...), a number of observations,", least=0)
         margin = _number(self.margin, "plateaus(margin=...)")
         if margin < 0 or (margin >= 1 and self.flavor != "keras"):
             raise LehrError(f"plateaus(margin=...) must be between 0 and 1, got {margin!r}; 1 % is 0.01")
@@ -301,7 +303,7 @@ class Plateaus(Trigger):
             raise LehrError(f"plateaus(flavor=...) must be one of {', '.join(map(repr, FLAVORS))}, got {self.flavor!r}")
         if self.flavor == "optax" and self.signal.best == "max":
             raise LehrError("plateaus(flavor='optax') knows best='min' only, as optax does; use flavor='lehr'")
-        _set(self, patience=int(patience), margin=margin)
+        _set(self, patience=patience, margin=margin)
 
     def text(self, full: bool = False) -> str:
         """`signal.plateaus(...)`."""
@@ -344,6 +346,8 @@ class Plateaus(Trigger):
         sign = 1.0 if self.signal.best == "min" else -1.0
         if best is None:
             return not math.isnan(value) and (self.flavor == "lehr" or sign * value < math.inf)
+        if sign * best == -LARGEST:
+            return False
         if self.flavor == "keras":
             return sign * value < sign * best - self.margin
         if self.flavor in ("torch", "optax"):  # the sign fault of negative metrics is theirs
@@ -517,6 +521,14 @@ def in_steps(length: Length, horizon: Horizon) -> Length:
     if length.unit == "observations":
         return length
     return as_length(whole_steps(horizon.measure(length)), "a length")
+
+
+def whole(value: Any, what: str, least: int) -> int:
+    """A count of observations or firings: a whole number without a unit."""
+    number = value if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (math.isfinite(number) and number == int(number) and number >= least):
+        raise LehrError(f"{what} must be a whole number of at least {least}, got {shown(value)}")
+    return int(number)
 
 
 def _trigger(value: Any, operator: str) -> Trigger:

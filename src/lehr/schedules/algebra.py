@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import functools as ft
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import accumulate
-from typing import Any
+from itertools import accumulate, chain
+from operator import mul
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lehr.errors import LehrError
-from lehr.lengths import Length, LengthLike, as_length, half_up, whole_steps
-from lehr.schedules.schedule import INT64_MAX, Array, Context, Curve, Extent, Part, Schedule, namespace
-from lehr.schedules.shape import number, power
-from lehr.spelling import call
+from lehr.lengths import Horizon, Length, LengthLike, as_count, as_length, half_up, whole_steps
+from lehr.schedules.schedule import INT64_MAX, Array, Context, Curve, Extent, Part, Schedule, namespace, number
+from lehr.schedules.shape import power
+from lehr.spelling import call, shown
 
 __all__ = ["Clip", "Product", "Repeat", "Sequence", "Staircase", "Stretch"]
 
-MOST_CURVES = 1000  # cycles of different lengths in one repeat
+E = TypeVar("E")
+
+MOST_CYCLES = 10**6  # in one repeat that ends
+MOST_CURVES = 1000  # the same if each cycle has another length
+LAST_END = 2**62  # for ever ends here: a cycle that would end later does not begin, the value holds
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,17 +48,20 @@ class Sequence(Schedule):
             raise LehrError("a.then(b) needs at least one schedule to follow, got none")
         for member in members:
             if not isinstance(member, Schedule):
-                raise LehrError(f"a.then(b) must be given schedules, got {member!r}; rules belong in Policy(rules=[...])")
+                raise LehrError(
+                    f"a.then(b) must be given schedules, got {shown(member)}; rules belong in Policy(rules=[...])"
+                )
         flat = [part for m in members for part in (m.members if isinstance(m, Sequence) else (m,))]
-        filling = [part for i, part in enumerate(flat) if _filling(part, last=i == len(flat) - 1)]
+        kinds = [kind(part) for part in flat]
+        filling = [part for part, how in zip(flat, _before_others(kinds), strict=True) if how is Extent.FILLING]
         if len(filling) > 1:
             raise LehrError(
                 f"at most one member of a sequence may lack a length, got {len(filling)}: "
-                f"{', '.join(map(repr, filling))}; give all but one a length such as \"10%\""
+                f'{", ".join(map(shown, filling))}; give all but one a length such as "10%"'
             )
-        for part in flat[:-1]:
-            if kind(part) is Extent.ENDLESS:
-                raise LehrError(f"{part!r} never ends, so nothing can follow it; put it last")
+        for part, how in zip(flat[:-1], kinds, strict=False):
+            if how is Extent.ENDLESS:
+                raise LehrError(f"{shown(part)} never ends, so nothing can follow it; put it last")
         return cls(tuple(flat))
 
     def text(self, full: bool = False) -> str:
@@ -62,21 +70,21 @@ class Sequence(Schedule):
         return f"{_receiver(first, full)}.then({', '.join(item.text(full) for item in rest)})"
 
     def extent(self, context: Context) -> Fraction | Extent:
-        """The sum, unless a member fills or the last one never ends."""
-        extents = [member.extent(context) for member in self.members]
-        if any(_filling(m, last=i == len(extents) - 1) for i, m in enumerate(self.members)):
+        """The sum, unless a member fills or the last one is open or never ends."""
+        extents = _before_others([member.extent(context) for member in self.members])
+        if Extent.FILLING in extents:
             return Extent.FILLING
-        if isinstance(extents[-1], Extent):
-            return Extent.ENDLESS
-        return sum((item for item in extents if isinstance(item, Fraction)), Fraction(0))
+        return extents[-1] if isinstance(extents[-1], Extent) else _fixed(extents)
 
     def build(self, context: Context, start: float, length: int | None) -> Curve:
         """Members side by side; each begins at the end value of the one before it."""
         bounds = self._bounds(context, length)
         curves: list[Curve] = []
-        for member, begin, end in zip(self.members, bounds, [*bounds[1:], None], strict=False):
-            curves.append(member.build(context, start, None if end is None else end - begin))
-            start = curves[-1].end if end is not None else start
+        ends = [*bounds[1:], None][: len(self.members)]
+        for member, begin, end in zip(self.members, bounds, ends, strict=False):
+            size = None if end is None else end - begin
+            curves.append(member.build(context, start, size))
+            start = start if size is None else curves[-1](size)
         offsets = bounds[: len(curves)]
 
         def evaluate(t: Array) -> Array:
@@ -89,35 +97,24 @@ class Sequence(Schedule):
             return value
 
         total = bounds[-1] if len(bounds) > len(curves) else None
+        bound = max(curve.bound for curve in curves)
         largest = max([*bounds, *(curve.largest for curve in curves)])
-        parts = tuple(_shift(p, offset) for c, offset in zip(curves, offsets, strict=True) for p in c.parts)
-        warm = curves[0].warmup
-        if warm and warm == curves[0].length and len(curves) > 1:
-            warm += curves[1].warmup if offsets[1] == warm else 0
-        return Curve(evaluate, total, warm, largest, parts)
+        parts = tuple(chain.from_iterable(map(_placed, curves, offsets, ends)))
+        return Curve(evaluate, total, bound, _leading_warmup(curves, offsets, ends), largest, parts)
 
     def _bounds(self, context: Context, length: int | None) -> list[int]:
-        """Where the members begin, and where the last one ends if it does; rounded cumulatively, half up."""
-        exact = [member.extent(context) for member in self.members]
-        fixed = sum((item for item in exact if isinstance(item, Fraction)), Fraction(0))
-        last = len(exact) - 1
-        sizes: list[Fraction | None] = []
-        for i, (member, item) in enumerate(zip(self.members, exact, strict=True)):
-            if isinstance(item, Fraction):
-                sizes.append(item)
-            elif _filling(member, last=i == last):
-                sizes.append(max(Fraction(length or 0) - fixed, Fraction(1)))
-            else:
-                sizes.append(None)
-        bounds, total = [0], Fraction(0)
-        for size in sizes:
-            if size is None:
-                break
-            total += size
-            bounds.append(max(half_up(total), bounds[-1] + (1 if size > 0 else 0)))
-        if sizes[-1] is not None and length is not None and length != bounds[-1]:
-            bounds = _fit(bounds, length)
-        return bounds
+        """Where the members begin, and where the last one ends if it does.
+
+        What the fixed members leave of `length` is for the one that fills; if they need more, they have it.
+        """
+        extents = _before_others([member.extent(context) for member in self.members])
+        if length is None:  # the last member never ends
+            return boundaries([item for item in extents if isinstance(item, Fraction)], None)
+        fixed = _fixed(extents)
+        left = max(length - fixed, Fraction(0))
+        filling = any(isinstance(item, Extent) for item in extents)
+        sizes = [left if isinstance(item, Extent) else item for item in extents]
+        return boundaries(sizes, max(length, whole_steps(fixed)) if filling else length)
 
     def lengths(self) -> Iterator[Length]:
         """Those of all members."""
@@ -151,20 +148,20 @@ class Product(Schedule):
         return " * ".join(member.text(full) for member in self.members)
 
     def extent(self, context: Context) -> Fraction | Extent:
-        """Filling if a factor fills, else the longest fixed factor, else endless."""
+        """Filling if a factor fills, else the longest fixed factor, else open if a factor is, else endless."""
         extents = [member.extent(context) for member in self.members]
         if Extent.FILLING in extents:
             return Extent.FILLING
-        return max((item for item in extents if isinstance(item, Fraction)), default=Extent.ENDLESS)
+        fixed = [item for item in extents if isinstance(item, Fraction)]
+        return max(fixed) if fixed else Extent.OPEN if Extent.OPEN in extents else Extent.ENDLESS
 
     def build(self, context: Context, start: float, length: int | None) -> Curve:
         """The first factor gets the start, the others begin at 1; shorter ones hold their end value."""
+        extent = self.extent(context)
         curves = []
         for i, member in enumerate(self.members):
             own = member.extent(context)
-            steps = whole_steps(own) if isinstance(own, Fraction) else length if own is Extent.FILLING else None
-            if length is not None and steps is not None:
-                steps = length if own == self.extent(context) else min(steps, length)
+            steps = whole_steps(own) if isinstance(own, Fraction) and own != extent else length
             curves.append(member.build(context, start if i == 0 else 1.0, steps))
 
         def evaluate(t: Array) -> Array:
@@ -172,8 +169,9 @@ class Product(Schedule):
             return ft.reduce(lambda a, b: a * b, [curve.evaluate(local) for curve in curves])
 
         largest = max(length or 0, *(curve.largest for curve in curves))
+        bound = max(accumulate((curve.bound for curve in curves), mul))
         warm = max(curve.warmup for curve in curves)
-        return Curve(evaluate, length, warm, largest, (Part(0, length, self.text()),))
+        return Curve(evaluate, length, bound, warm, largest, (Part(0, length, self.text()),))
 
     def lengths(self) -> Iterator[Length]:
         """Those of all factors."""
@@ -221,22 +219,25 @@ class Repeat(_Wrapped):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        count = None if self.times is None else as_length(self.times, "repeat(times=...)", ("steps",)).amount
+        count = None if self.times is None else as_count(self.times, "repeat(times=...)")
         ratio, scale = number(self.stretch_by, "repeat(stretch=...)"), number(self.scale, "repeat(scale=...)")
-        if count is not None and not 1 <= count <= 10**6:
-            raise LehrError(f"repeat(times=...) must be between 1 and 1000000, got {self.times!r}; None is for ever")
+        if count is not None and count > (MOST_CYCLES if ratio == 1 else MOST_CURVES):
+            raise LehrError(
+                f"repeat(times=...) must be at most {MOST_CYCLES}, and at most {MOST_CURVES} with a stretch, "
+                f"got {count}; None is for ever"
+            )
         if not 0.01 <= ratio <= 1000 or not 0 < scale <= 1:
             raise LehrError(
                 f"repeat(stretch=..., scale=...) must have 0.01 <= stretch <= 1000 and 0 < scale <= 1, "
                 f"got stretch={ratio!r}, scale={scale!r}"
             )
         if count is None and kind(self.inner) is not None:
-            raise LehrError(f"repeat() for ever needs a schedule with a length, got {self.inner!r}; say how many times")
+            raise LehrError(f"repeat() for ever needs a schedule with a length, got {shown(self.inner)}; say how many times")
         if count is None and ratio != 1 and ratio < 1.05:
             raise LehrError(f"repeat() for ever needs stretch=1 or stretch >= 1.05, got {ratio!r}; say how many times")
         if kind(self.inner) is Extent.ENDLESS:
-            raise LehrError(f"{self.inner!r} never ends, so it cannot repeat; give it a length or put it last")
-        for name, value in (("times", count if count is None else int(count)), ("stretch_by", ratio), ("scale", scale)):
+            raise LehrError(f"{shown(self.inner)} never ends, so it cannot repeat; give it a length or put it last")
+        for name, value in (("times", count), ("stretch_by", ratio), ("scale", scale)):
             object.__setattr__(self, name, value)
 
     def text(self, full: bool = False) -> str:
@@ -260,8 +261,8 @@ class Repeat(_Wrapped):
             one = Fraction(length or 0) / _geometric(self._ratio, self.times or 1)
         if self.times is None:
             one = Fraction(whole_steps(one))
-        if one == 0:
-            raise LehrError(f"{self!r} cannot repeat a schedule of no steps; give {self.inner!r} a positive length")
+        if one == 0 and self.times is None:
+            raise LehrError(f"repeat() for ever needs a schedule of at least one step, got {shown(self.inner)}")
         cycles = self._equal(one, length) or self._table(one, length)
         curves = [self.inner.build(context.stretched(grown), start, size) for size, grown in cycles.sizes]
         total = None if self.times is None else cycles.bounds[-1] if cycles.bounds is not None else length
@@ -269,14 +270,15 @@ class Repeat(_Wrapped):
         def evaluate(t: Array) -> Array:
             xp = namespace(t)
             cycle, local, which = cycles.locate(t if total is None else xp.minimum(t, total), xp)
-            value = curves[0].evaluate(local)
-            for i, curve in enumerate(curves[1:], 1):
-                value = xp.where(which == i, curve.evaluate(local), value)
+            first, *others = np.unique(which) if xp is np and t.size else range(len(curves))
+            value = curves[first].evaluate(local)
+            for i in others:
+                value = xp.where(which == i, curves[i].evaluate(local), value)
             return value if self.scale == 1 else value * power(self.scale, cycle)
 
-        bounds = cycles.bounds or []
-        largest = max([total or 0, *(c.largest for c in curves), *(b for b in bounds if b < INT64_MAX)])
-        return Curve(evaluate, total, curves[0].warmup, largest, (Part(0, total, self.text()),))
+        bound = max(curve.bound for curve in curves)
+        largest = max([*(cycles.bounds or [total or 0]), *(curve.largest for curve in curves)])
+        return Curve(evaluate, total, bound, curves[0].warmup, largest, (Part(0, total, self.text()),))
 
     @property
     def fills(self) -> bool:
@@ -289,21 +291,16 @@ class Repeat(_Wrapped):
 
     def _equal(self, one: Fraction, length: int | None) -> _Cycles | None:
         """Equal whole cycles need no table, however many there are."""
-        if self._ratio != 1 or one.denominator != 1 or (length is not None and length != one * (self.times or 1)):
+        uneven = self._ratio != 1 or one.denominator != 1 or one == 0
+        if uneven or (length is not None and length != one * (self.times or 1)):
             return None
         return _Cycles([(int(one), Fraction(1))], None, self.times)
 
     def _table(self, one: Fraction, length: int | None) -> _Cycles:
         exact = _cycle_lengths(one, self._ratio, self.times)
-        bounds = [0]
-        for total, size in zip(accumulate(exact), exact, strict=True):
-            bounds.append(max(half_up(total), bounds[-1] + (1 if size > 0 else 0)))
-        if length is not None and bounds[-1] != length:
-            bounds = _fit(bounds, length)
-        grown = [self._ratio**i for i in range(len(exact))] if self._ratio != 1 else [Fraction(1)] * len(exact)
+        bounds = boundaries(exact, length if self.times is not None else None)
+        grown = accumulate([self._ratio] * (len(exact) - 1), mul, initial=Fraction(1))
         sizes = [(b - a, g) for a, b, g in zip(bounds, bounds[1:], grown, strict=False)]
-        if len(set(sizes)) > MOST_CURVES:
-            raise LehrError(f"{self!r} has {len(set(sizes))} cycles of different lengths; at most {MOST_CURVES}")
         return _Cycles(sizes, bounds, self.times)
 
 
@@ -317,7 +314,7 @@ class _Cycles:
         if bounds is not None:
             order = {size: i for i, size in enumerate(self.sizes)}
             self._which = np.array([order[size] for size in sizes])
-            self._starts = np.array([min(bound, INT64_MAX) for bound in bounds[:-1]])
+            self._starts = np.array([min(bound, INT64_MAX) for bound in bounds[:-1]])  # a larger one is refused later
 
     def locate(self, t: Array, xp: Any) -> tuple[Array, Array, Array]:
         """The number of the cycle, the local step, and which of the different cycle curves holds."""
@@ -325,7 +322,7 @@ class _Cycles:
             size = self.sizes[0][0]
             cycle = t // size if self.times is None else xp.minimum(t // size, self.times - 1)
             return cycle, t - cycle * size, xp.zeros_like(t)
-        starts = xp.asarray(np.minimum(self._starts, xp.iinfo(t.dtype).max))
+        starts = xp.asarray(self._starts)
         cycle = xp.searchsorted(starts, t, side="right") - 1
         return cycle, t - starts[cycle], xp.asarray(self._which)[cycle]
 
@@ -352,7 +349,8 @@ class Clip(_Wrapped):
     def build(self, context: Context, start: float, length: int | None) -> Curve:
         """The inner curve, clipped."""
         curve = self.inner.build(context, start, length)
-        return replace(curve, evaluate=lambda t: namespace(t).clip(curve.evaluate(t), self.low, self.high))
+        bound = max(curve.bound, self.low)
+        return replace(curve, evaluate=lambda t: namespace(t).clip(curve.evaluate(t), self.low, self.high), bound=bound)
 
 
 @dataclass(frozen=True, repr=False)
@@ -399,7 +397,9 @@ class Stretch(_Wrapped):
         if not 1e-6 <= k <= 1e6:
             raise LehrError(f"stretch(k) must be between 1e-6 and 1e6, got {k!r}")
         if self.inner.fills:
-            raise LehrError(f"{self.inner!r} takes the steps that are left, so it has no length to stretch; give it one")
+            raise LehrError(
+                f"{shown(self.inner)} takes the steps that are left, so there is nothing to stretch; give it a length"
+            )
         object.__setattr__(self, "k", k)
 
     def text(self, full: bool = False) -> str:
@@ -407,7 +407,7 @@ class Stretch(_Wrapped):
         return f"{_receiver(self.inner, full)}.{call(Schedule.stretch, {'k': self.k}, full)}"
 
     def extent(self, context: Context) -> Fraction | Extent:
-        """k times as long."""
+        """As long as the inner one, times k."""
         return self.inner.extent(context.stretched(Fraction(str(self.k))))
 
     def build(self, context: Context, start: float, length: int | None) -> Curve:
@@ -417,16 +417,34 @@ class Stretch(_Wrapped):
 
 def kind(schedule: Schedule) -> Extent | None:
     """How a schedule's length is found, or None if it has one; known without a horizon."""
-    from lehr.lengths import Horizon
-
     known = Horizon(steps=10**6, steps_per_epoch=10**3, samples_per_step=1, tokens_per_step=1)
     extent = schedule.extent(Context(known, lr=1.0))
     return extent if isinstance(extent, Extent) else None
 
 
-def _filling(schedule: Schedule, last: bool) -> bool:
-    extent = kind(schedule)
-    return extent is Extent.FILLING or (extent is Extent.OPEN and not last)
+def boundaries(sizes: list[Fraction], total: int | None) -> list[int]:
+    """Where parts of exact sizes begin and end, in whole steps: rounded cumulatively, half up.
+
+    A positive size has at least one step, which its neighbour gives if the whole must end at `total`.
+    """
+    bounds = [0]
+    for reached, size in zip(accumulate(sizes), sizes, strict=True):
+        bounds.append(max(half_up(reached), bounds[-1] + (size > 0)))
+    if total is not None:
+        bounds[-1] = total
+        for i in range(len(sizes) - 1, 0, -1):
+            bounds[i] = max(min(bounds[i], bounds[i + 1] - (sizes[i] > 0)), 0)
+    return bounds
+
+
+def _before_others(extents: Iterable[E]) -> list[E | Extent]:
+    """The extents of a sequence's members, where an open one fills unless it is the last."""
+    *early, last = extents
+    return [*(Extent.FILLING if item is Extent.OPEN else item for item in early), last]
+
+
+def _fixed(extents: Iterable[Fraction | Extent]) -> Fraction:
+    return sum((item for item in extents if isinstance(item, Fraction)), Fraction(0))
 
 
 def _receiver(schedule: Schedule, full: bool) -> str:
@@ -440,14 +458,21 @@ def _touched(t: Array, offsets: list[int]) -> tuple[int, int]:
     return max(bisect_right(offsets, t.min()) - 1, 0), max(bisect_right(offsets, t.max()) - 1, 0)
 
 
-def _shift(part: Part, offset: int) -> Part:
-    return Part(part.start + offset, None if part.stop is None else part.stop + offset, part.text)
+def _leading_warmup(curves: list[Curve], begins: list[int], ends: list[int | None]) -> int:
+    """Steps of warm-up before anything else comes; one may follow another."""
+    warm = 0
+    for curve, begin, end in zip(curves, begins, ends, strict=True):
+        if warm == begin:
+            warm += curve.warmup if end is None else min(curve.warmup, end - begin)
+    return warm
 
 
-def _fit(bounds: list[int], length: int) -> list[int]:
-    """Boundaries shrunk or grown to end at `length`, in proportion, rounded half up."""
-    share = Fraction(length, bounds[-1]) if bounds[-1] else Fraction(0)
-    return [half_up(bound * share) for bound in bounds]
+def _placed(curve: Curve, begin: int, end: int | None) -> Iterator[Part]:
+    """The parts of a sequence's member that begins and ends there; what did not fit is cut off."""
+    for part in curve.parts:
+        start, stop = part.start + begin, None if part.stop is None else part.stop + begin
+        if end is None or start <= end:
+            yield Part(start, stop if end is None else end if stop is None else min(stop, end), part.text)
 
 
 def _geometric(ratio: Fraction, times: int) -> Fraction:
@@ -456,10 +481,10 @@ def _geometric(ratio: Fraction, times: int) -> Fraction:
 
 
 def _cycle_lengths(one: Fraction, ratio: Fraction, times: int | None) -> list[Fraction]:
-    """The exact lengths of all cycles, or of those that begin before step 2^63."""
+    """The exact lengths of all cycles, or of those that end by step 2^62."""
     if times is not None:
-        return [one * ratio**i for i in range(times)]
-    lengths = [one]
-    while sum(lengths) <= INT64_MAX:
+        return list(accumulate([ratio] * (times - 1), mul, initial=one))
+    lengths, end = [one], one
+    while (end := end + lengths[-1] * ratio) <= LAST_END:
         lengths.append(lengths[-1] * ratio)
     return lengths

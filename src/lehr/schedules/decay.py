@@ -35,7 +35,7 @@ def constant(value: float = 1.0) -> Form:
         raise LehrError(f"constant(value=...) must be at least 0, got {value!r}")
 
     def build(context: Context, start: float, steps: int | None) -> Curve:
-        return Curve(lambda t: value * namespace(t).ones_like(t), None)
+        return Curve(lambda t: value * namespace(t).ones_like(t), None, bound=value)
 
     return Form(Extent.ENDLESS, build)
 
@@ -57,9 +57,9 @@ def hold(length: LengthLike | None = None) -> Form:
     """
 
     def build(context: Context, start: float, steps: int | None) -> Curve:
-        return Curve(lambda t: start * namespace(t).ones_like(t), steps)
+        return Curve(lambda t: start * namespace(t).ones_like(t), steps, bound=start)
 
-    return Form(Extent.OPEN if length is None else length, build)
+    return Form(Extent.OPEN if length is None else length, build)  # type: ignore[arg-type]  # as in `warmup`
 
 
 @shape
@@ -83,7 +83,7 @@ def linear(
 
     Source: Defazio et al. 2023 (arXiv 2310.07831), equation 1.
     """
-    return fall(lambda x, xp: 1.0 - x, length, to=to, to_lr=to_lr, start=start)
+    return fall(lambda x, rest, xp: rest, length, to=to, to_lr=to_lr, start=start)
 
 
 @shape
@@ -107,7 +107,7 @@ def cosine(
 
     Source: Loshchilov & Hutter 2017 (arXiv 1608.03983), equation 5.
     """
-    return fall(lambda x, xp: 0.5 * (1.0 + xp.cos(xp.pi * x)), length, to=to, to_lr=to_lr, start=start)
+    return fall(lambda x, rest, xp: 0.5 * (1.0 + xp.cos(xp.pi * x)), length, to=to, to_lr=to_lr, start=start)
 
 
 @shape
@@ -139,7 +139,7 @@ def polynomial(
     """
     if power <= 0:
         raise LehrError(f"polynomial(power=...) must be positive, got {power!r}")
-    return fall(lambda x, xp: xp.power(1.0 - x, power), length, to=to, to_lr=to_lr, start=start)
+    return fall(lambda x, rest, xp: xp.power(rest, power), length, to=to, to_lr=to_lr, start=start)
 
 
 @shape
@@ -163,7 +163,7 @@ def one_minus_sqrt(
 
     Source: Hägele et al. 2024 (arXiv 2405.18392), equation 2 ("1-sqrt").
     """
-    return fall(lambda x, xp: 1.0 - xp.sqrt(x), length, to=to, to_lr=to_lr, start=start)
+    return fall(lambda x, rest, xp: 1.0 - xp.sqrt(x), length, to=to, to_lr=to_lr, start=start)
 
 
 @shape
@@ -192,10 +192,11 @@ def warmup(length: LengthLike, *, start: float = 0.0, zero_start: bool = False) 
         raise LehrError(f"warmup(start=...) must be at least 0, got {start!r}")
 
     def build(context: Context, passed: float, steps: int | None) -> Curve:
-        def value(x: Array) -> Array:
-            low, high = min(start, passed), max(start, passed)
-            return namespace(x).clip(start * (1.0 - x) + passed * x, low, high)
+        low, high = min(start, passed), max(start, passed)
 
-        return replace(segment(value, steps or 0, ahead=0 if zero_start else 1), warmup=steps or 0)
+        def value(x: Array, rest: Array) -> Array:
+            return namespace(x).clip(start * rest + passed * x, low, high)
+
+        return replace(segment(value, steps or 0, bound=high, ahead=0 if zero_start else 1), warmup=steps or 0)
 
     return Form(length, build)  # type: ignore[arg-type]  # `shape` hands every length over as a Length

@@ -13,13 +13,13 @@ import numpy as np
 
 from lehr.errors import LehrError
 from lehr.lengths import LengthLike
-from lehr.schedules.schedule import Array, Context
+from lehr.schedules.schedule import Array, Context, Curve, Extent, namespace
 from lehr.schedules.shape import Form, endless, power, shape
 
 __all__ = ["compounding", "cosine_product"]
 
 LONGEST_TABLE = 10_000_000
-LARGEST_LOG = 700.0  # e^700 is still a float
+LARGEST_LOG = 690.0  # e^690 is just below LARGEST_FACTOR
 
 
 @shape
@@ -66,7 +66,7 @@ def cosine_product(gamma: float, period: LengthLike = "100%") -> Form:
 
     Raises:
         LehrError: gamma outside its range, a period of zero or too long, or (when resolved) a product that leaves the
-            range of floats: about γ·T/π < 700 must hold.
+            range of floats: about γ·T/π < 690 must hold.
 
     Example:
         >>> round(cosine_product(0.01, 1000).resolve()(500), 2)
@@ -79,20 +79,22 @@ def cosine_product(gamma: float, period: LengthLike = "100%") -> Form:
     if period.amount == 0:  # type: ignore[union-attr]  # `shape` hands every length over as a Length
         raise LehrError("cosine_product(period=...) must be a positive length, got 0")
 
-    def formula(context: Context) -> Callable[[Array, Any], Array]:
+    def build(context: Context, start: float, steps: int | None) -> Curve:
         half = context.steps(period)  # type: ignore[arg-type]  # as above
         if half > LONGEST_TABLE:
             raise LehrError(f"cosine_product(period=...) must be at most {LONGEST_TABLE} steps, got {half}")
-        if abs(gamma) * half / np.pi > LARGEST_LOG:
-            _table(gamma, half)  # only now is the exact check worth its cost
+        log_peak = abs(gamma) * (0.5 / np.sin(np.pi / (2 * half)) + 0.5)  # log(1 + x) ≤ x; Dirichlet's kernel sums x
+        if log_peak > LARGEST_LOG:
+            log_peak = np.log(_table(gamma, half)[0].max())  # only now is the exact check worth its cost
 
-        def value(t: Array, xp: Any) -> Array:
+        def evaluate(t: Array) -> Array:
             factors, cycle = _table(gamma, half)
-            return xp.asarray(factors)[t % (2 * half)] * power(cycle, t // (2 * half))
+            xp = namespace(t)
+            return start * (xp.asarray(factors)[t % (2 * half)] * power(cycle, t // (2 * half)))
 
-        return value
+        return Curve(evaluate, None, bound=start * float(np.exp(log_peak)))
 
-    return endless(formula)
+    return Form(Extent.ENDLESS, build)
 
 
 @ft.lru_cache(maxsize=8)
@@ -104,7 +106,7 @@ def _table(gamma: float, half: int) -> tuple[np.ndarray[Any, np.dtype[np.float64
     if logs.max() > LARGEST_LOG:
         raise LehrError(
             f"cosine_product(gamma={gamma}, period={half}) grows to e^{float(logs.max()):.0f}, beyond any float; "
-            "take a smaller gamma or a shorter period (about gamma * period / 3.14 must stay below 700)"
+            "take a smaller gamma or a shorter period (about gamma * period / 3.14 must stay below 690)"
         )
     factors = np.exp(np.concatenate(([0.0], logs[:-1]))).astype(np.float64)
     factors.setflags(write=False)

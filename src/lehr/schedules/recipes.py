@@ -6,6 +6,7 @@ from lehr.errors import LehrError
 from lehr.lengths import LengthLike
 from lehr.schedules.decay import cosine, hold, linear, one_minus_sqrt, warmup
 from lehr.schedules.schedule import Schedule
+from lehr.spelling import shown
 
 __all__ = ["wsd"]
 
@@ -13,9 +14,7 @@ COOLDOWNS = {"1-sqrt": one_minus_sqrt, "linear": linear, "cosine": cosine}
 _warmup = warmup
 
 
-def wsd(
-    warmup: LengthLike = "2%", decay: LengthLike = "20%", shape: str = "1-sqrt", *, to: float = 0.0
-) -> Schedule:
+def wsd(warmup: LengthLike = "2%", decay: LengthLike = "20%", shape: str = "1-sqrt", *, to: float = 0.0) -> Schedule:
     """Warmup-stable-decay: `warmup(w).then(hold(), cooldown(d, to=to))`.
 
     Args:
@@ -33,6 +32,6 @@ def wsd(
 
     Source: Hu et al. 2024 (arXiv 2404.06395), equation 1; Hägele et al. 2024 (arXiv 2405.18392).
     """
-    if shape not in COOLDOWNS:
-        raise LehrError(f"wsd(shape=...) must be one of {', '.join(map(repr, COOLDOWNS))}, got {shape!r}")
+    if not isinstance(shape, str) or shape not in COOLDOWNS:
+        raise LehrError(f"wsd(shape=...) must be one of {', '.join(map(repr, COOLDOWNS))}, got {shown(shape)}")
     return _warmup(warmup).then(hold(), COOLDOWNS[shape](decay, to=to))

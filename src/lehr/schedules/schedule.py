@@ -7,26 +7,29 @@ NumPy array of steps, or a JAX array or tracer. Nothing here has a side effect.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from lehr.errors import LehrError
-from lehr.lengths import Horizon, Length, LengthLike, whole_steps
-from lehr.spelling import Value
+from lehr.lengths import Horizon, Length, LengthLike, as_count, whole_steps
+from lehr.spelling import Value, shown
 
 if TYPE_CHECKING:
     from lehr.schedules.algebra import Clip, Product, Repeat, Sequence, Staircase, Stretch
 
-__all__ = ["Array", "Context", "Curve", "Extent", "Part", "Schedule", "namespace"]
+__all__ = ["Array", "Context", "Curve", "Extent", "Part", "Schedule", "namespace", "number"]
 
 Array = Any  # a NumPy or JAX array, scalar or tracer
 INT64_MAX = 2**63 - 1
+LARGEST_FACTOR = 1e300
 SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)
 
 
@@ -35,7 +38,7 @@ class Extent(Enum):
 
     FILLING = "filling"  # takes the steps that are left
     ENDLESS = "endless"  # goes on for ever; only last in a sequence
-    OPEN = "open"  # a hold: filling before another, endless as the last
+    OPEN = "open"  # ends in a hold: filling before another, endless as the last
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ class Context:
 
     def stretched(self, factor: Fraction) -> Context:
         """The same, with lengths `factor` times as long."""
-        return replace(self, stretch=self.stretch * factor)
+        stretch = self.stretch * factor
+        if not Fraction(1, 10**100) <= stretch <= 10**100:
+            raise LehrError("a schedule may be stretched to between 1e-100 and 1e100 times its length in all")
+        return replace(self, stretch=stretch)
 
     def factor(self, to: float | None, to_lr: float | None) -> float | None:
         """The factor that `to` (a factor of the base LR) or `to_lr` (an absolute LR) means for this group."""
@@ -83,6 +89,7 @@ class Curve:
     Attributes:
         evaluate: the formula on an array of integer steps ≥ 0; use the curve itself as a function instead.
         length: steps until the curve holds its end value; None if it never ends.
+        bound: a number that no value, and nothing computed on the way to it, is above.
         warmup: steps of the leading warm-up; rules sleep and bounds do not hold before it is over.
         largest: the largest integer inside the formula; arrays of a narrower integer type are refused.
         parts: which member of the schedule governs which steps.
@@ -96,14 +103,23 @@ class Curve:
 
     evaluate: Callable[[Array], Array]
     length: int | None
+    bound: float
     warmup: int = 0
     largest: int = 0
     parts: tuple[Part, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.largest > INT64_MAX:
+            raise LehrError(f"a schedule may count to 2**63 - 1 steps, this one counts to {float(self.largest):.3g}")
+        if not self.bound <= LARGEST_FACTOR:
+            raise LehrError(
+                f"a factor may be at most {LARGEST_FACTOR:g}, that of this schedule may reach {self.bound:.3g}"
+            )
+
     @property
     def end(self) -> float:
         """The value handed to what follows; it holds for ever after `length`."""
-        return self(self.length if self.length is not None else INT64_MAX)
+        return float(self(self.length if self.length is not None else INT64_MAX))
 
     def __call__(self, step: Array) -> Array:
         """The factor at `step`.
@@ -113,11 +129,12 @@ class Curve:
                 comes back: float64 from NumPy, JAX's default float type from JAX).
 
         Raises:
-            LehrError: a step that is negative, not an integer, or beyond what the array's type can count.
+            LehrError: a step that is negative, not an integer, or beyond what the array's type can count; in JAX
+                without 64-bit numbers also a factor beyond float32. (A negative JAX step reads as step 0.)
         """
         if isinstance(step, int) and not isinstance(step, bool):
             if not 0 <= step <= INT64_MAX:
-                raise LehrError(f"a step must be between 0 and 2**63 - 1, got {step}")
+                raise LehrError(f"a step must be between 0 and 2**63 - 1, got {shown(step)}")
             return float(self._of_numpy(np.array([step]))[0])
         if not hasattr(step, "__array_namespace__"):
             step = np.asarray(step)
@@ -126,20 +143,43 @@ class Curve:
             raise LehrError(f"steps must be integers, got an array of {step.dtype}; count updates from 0")
         if xp is np:
             return self._of_numpy(step)
-        step = step.astype(xp.asarray(0).dtype)
-        if self.largest > xp.iinfo(step.dtype).max:
-            raise LehrError(
-                f"this curve counts to {self.largest}, beyond {step.dtype}; switch on 64-bit integers "
-                "(jax.config.update('jax_enable_x64', True)) or pass a NumPy array"
-            )
-        return _flush(self.evaluate(xp.maximum(step, 0)))
+        self._check_fits(step, xp)
+        return _flush(self.evaluate(xp.maximum(step.astype(xp.asarray(0).dtype), 0)))
+
+    def _check_fits(self, step: Array, xp: Any) -> None:
+        """JAX counts and computes with 32 bits unless told otherwise; what that cannot hold is refused."""
+        integers, floats = xp.asarray(0).dtype, xp.asarray(0.0).dtype
+        remedy = "switch on 64-bit numbers (jax.config.update('jax_enable_x64', True)) or pass a NumPy array"
+        if self.largest > xp.iinfo(integers).max:
+            raise LehrError(f"this curve counts to {self.largest}, beyond {integers}; {remedy}")
+        if xp.iinfo(step.dtype).max > xp.iinfo(integers).max:
+            raise LehrError(f"steps of {step.dtype} may be beyond {integers}; {remedy}, or convert the steps yourself")
+        if self.bound > float(xp.finfo(floats).max) / 4:
+            raise LehrError(f"this curve may grow to {self.bound:.3g}, beyond {floats}; {remedy}")
 
     def _of_numpy(self, step: Array) -> Array:
         if step.size and (step.min() < 0 or step.max() > INT64_MAX):
             raise LehrError(f"steps must be between 0 and 2**63 - 1, got {step.min()} to {step.max()}")
         # Always one contiguous dimension: for a lone scalar NumPy takes other loops, which differ in the last bit.
-        values = _flush(self.evaluate(np.ascontiguousarray(step, dtype=np.int64).reshape(-1)))
+        flat = np.ascontiguousarray(step, dtype=np.int64).reshape(-1)
+        with np.errstate(under="ignore"):  # a factor too small for a float is 0.0, whatever the caller set NumPy to
+            values = _flush(self.evaluate(flat))
         return float(values[0]) if isinstance(step, np.generic) else values.reshape(step.shape)
+
+
+def number(value: Any, what: str) -> float:
+    """A finite real number as a float.
+
+    Raises:
+        LehrError: it is not a number, a flag, NaN, infinite or beyond any float.
+    """
+    try:
+        finite = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:
+        finite = False
+    if not finite:
+        raise LehrError(f"{what} must be a finite number, got {shown(value)}")
+    return float(value)
 
 
 def namespace(array: Array) -> Any:
@@ -175,7 +215,10 @@ class Schedule(Value):
 
     @abstractmethod
     def build(self, context: Context, start: float, length: int | None) -> Curve:
-        """The curve from `start`, over `length` steps if one is allotted (always, to a fixed or filling schedule)."""
+        """The curve from `start`, over `length` steps if one is allotted.
+
+        A filling schedule always gets one, and so does a fixed one: its own extent, rounded up or down.
+        """
 
     @abstractmethod
     def lengths(self) -> Iterator[Length]:
@@ -206,23 +249,32 @@ class Schedule(Value):
             horizon: the run; needed only for %, epochs, samples, tokens or a filling member.
             steps: short for `Horizon(steps=...)`; never both.
             lr: the base LR, for `to_lr`.
-            start: the factor to begin from.
-            length: steps to fill or to shrink to; default: the horizon, or the schedule's own length.
+            start: the factor to begin from, ≥ 0.
+            length: steps to fill, or, for a schedule with a length of its own, to stretch or shrink to; default: the
+                horizon, or its own length. It has no meaning for an endless schedule.
 
         Raises:
             LehrError: the horizon lacks something (the error lists all of it), or the schedule cannot be resolved.
         """
         if horizon is not None and steps is not None:
             raise LehrError(f"give horizon= or steps=, not both; got {horizon} and steps={steps}")
-        horizon = horizon or Horizon(steps=steps)
+        if horizon is not None and not isinstance(horizon, Horizon):
+            raise LehrError(f"horizon= must be a Horizon, got {shown(horizon)}; for a number of steps write steps=...")
+        horizon = Horizon(steps=steps) if horizon is None else horizon
+        length = None if length is None else as_count(length, "resolve(length=...)")
+        if number(start, "resolve(start=...)") < 0:
+            raise LehrError(f"resolve(start=...) must be at least 0, got {start!r}")
         self._check_known(horizon, length)
-        context = Context(horizon, lr)
+        context = Context(horizon, None if lr is None else number(lr, "resolve(lr=...)"))
         extent = self.extent(context)
-        if length is None:
-            length = whole_steps(extent) if isinstance(extent, Fraction) else None
-        if length is None and extent is Extent.FILLING:
-            length = horizon.steps
-        return self.build(context, start, length)
+        if extent is Extent.FILLING:
+            return self.build(context, start, horizon.steps if length is None else length)
+        if not isinstance(extent, Fraction):
+            return self.build(context, start, None)
+        own = whole_steps(extent)
+        if length is not None and length != own and own:
+            context = context.stretched(length / extent)
+        return self.build(context, start, own if length is None else length)
 
     def _check_known(self, horizon: Horizon, length: int | None) -> None:
         lacking = [(horizon.lacks(item), item.words()) for item in self.lengths()]
@@ -254,8 +306,11 @@ class Schedule(Value):
         from lehr.schedules.algebra import Product
 
         if not isinstance(other, Schedule):
-            raise LehrError(f"a schedule can be multiplied by a schedule, got {other!r}; for a number use .scaled(k)")
+            raise LehrError(f"* joins two schedules, got {shown(other)}; for a number use .scaled(k)")
         return Product.of(self, other)
+
+    def __rmul__(self, other: object) -> NoReturn:
+        raise LehrError(f"* joins two schedules, got {shown(other)}; for a number use .scaled(k)")
 
     def scaled(self, k: float) -> Product:
         """`self * constant(k)`: every value k times as large."""

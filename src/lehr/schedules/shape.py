@@ -12,15 +12,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from numbers import Real
 from typing import Any, ParamSpec
 
 import numpy as np
 
 from lehr.errors import LehrError
 from lehr.lengths import Length, as_length
-from lehr.schedules.schedule import Array, Context, Curve, Extent, Part, Schedule, namespace
-from lehr.spelling import Pairs, call
+from lehr.schedules.schedule import Array, Context, Curve, Extent, Part, Schedule, namespace, number
+from lehr.spelling import Pairs, brief, call, shown
 
 __all__ = ["Form", "Shape", "endless", "fall", "number", "power", "segment", "shape"]
 
@@ -82,13 +81,14 @@ def shape(make: Callable[P, Form]) -> Callable[P, Schedule]:
     """Let a function that returns a `Form` return a `Schedule` that remembers how it was called."""
     signature = inspect.signature(make)
     defaults = {name: p.default for name, p in signature.parameters.items()}
+    draw: Callable[..., Form] = make
 
     @ft.wraps(make)
     def schedule(*args: P.args, **kwargs: P.kwargs) -> Schedule:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise LehrError(f"{make.__name__}({', '.join(signature.parameters)}): {error}") from None
+            raise LehrError(f"{make.__name__}({', '.join(signature.parameters)}): {brief(error)}") from None
         bound.apply_defaults()
         arguments = {
             name: value if value is None and defaults[name] is None else _checked(make.__name__, name, kind, value)
@@ -96,24 +96,25 @@ def shape(make: Callable[P, Form]) -> Callable[P, Schedule]:
                 bound.arguments.items(), (str(p.annotation) for p in signature.parameters.values()), strict=True
             )
         }
-        return Shape(make.__name__, tuple(arguments.items()), make, make(**arguments))  # type: ignore[call-arg]
+        return Shape(make.__name__, tuple(arguments.items()), make, draw(**arguments))
 
     schedule.__annotations__ = {**make.__annotations__, "return": "Schedule"}
     return schedule
 
 
 def fall(
-    g: Callable[[Array, Any], Array],
+    g: Callable[[Array, Array, Any], Array],
     length: Any,
     *,
     to: float = 0.0,
     to_lr: float | None = None,
     start: float | None = None,
 ) -> Form:
-    """A segment from its start to `to` as g falls from g(0) = 1 to g(1) = 0: value start·g(x) + to·(1 − g(x)).
+    """A segment from its start to `to` as g falls from 1 to 0: value start·g + to·(1 − g).
 
-    At the ends the blend is exact, and it is clamped to lie between them. `start` names the start; without it the
-    segment takes the one that is passed down.
+    g(x, rest, xp) gets the position x from 0 to 1, and rest = 1 − x without the rounding of that difference. At the
+    ends the blend is exact, and it is clamped to lie between them. `start` names the start; without it the segment
+    takes the one that is passed down.
     """
     _check_ends(to=to, to_lr=to_lr, start=start)
 
@@ -121,33 +122,36 @@ def fall(
         first = passed if start is None else start
         last = context.factor(to, to_lr) or 0.0
 
-        def value(x: Array) -> Array:
+        def value(x: Array, rest: Array) -> Array:
             xp = namespace(x)
-            share = g(x, xp)
+            share = g(x, rest, xp)
             return xp.clip(first * share + last * (1.0 - share), min(first, last), max(first, last))
 
-        return segment(value, steps or 0)
+        return segment(value, steps or 0, bound=max(first, last))
 
     return Form(Extent.FILLING if length is None else length, build, absolute=to_lr is not None)
 
 
-def segment(value: Callable[[Array], Array], steps: int, ahead: int = 0) -> Curve:
-    """The curve value(min(i + ahead, n)/n) over n steps: position is always count / length, never a sum."""
+def segment(value: Callable[[Array, Array], Array], steps: int, *, bound: float, ahead: int = 0) -> Curve:
+    """The curve value(i/n, (n − i)/n) over n steps: position is always count / length, never a sum.
+
+    `ahead` counts from that many steps on; `bound` is what no value is above.
+    """
 
     def evaluate(i: Array) -> Array:
         xp = namespace(i)
-        position = (xp.minimum(i, steps - ahead) + ahead) / steps if steps else xp.ones_like(i) / 1
-        return value(position)
+        count = xp.minimum(i, steps - ahead) + ahead if steps else xp.ones_like(i)
+        return value(count / (steps or 1), ((steps or 1) - count) / (steps or 1))
 
-    return Curve(evaluate, steps)
+    return Curve(evaluate, steps, bound)
 
 
 def endless(formula: Callable[[Context], Callable[[Array, Any], Array]]) -> Form:
-    """A formula of the step that goes on for ever, times the start: formula(context)(t, xp) maps steps to factors."""
+    """A decay that goes on for ever, times the start: formula(context)(t, xp) maps steps to factors of at most 1."""
 
     def build(context: Context, start: float, steps: int | None) -> Curve:
         value = formula(context)
-        return Curve(lambda t: start * value(t, namespace(t)), None)
+        return Curve(lambda t: start * value(t, namespace(t)), None, bound=start)
 
     return Form(Extent.ENDLESS, build)
 
@@ -164,17 +168,6 @@ def power(base: float, exponent: Array) -> Array:
         # The base as an array: with a scalar base NumPy takes one loop for one step and another for many.
         return xp.power(xp.full_like(exponent, base), exponent)
     return xp.exp(math.log(base) * exponent)
-
-
-def number(value: Any, what: str) -> float:
-    """A finite real number as a float.
-
-    Raises:
-        LehrError: it is not a number, a flag, NaN or infinite.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise LehrError(f"{what} must be a finite number, got {value!r}")
-    return float(value)
 
 
 def _check_ends(to: float, to_lr: float | None, start: float | None) -> None:
@@ -201,13 +194,13 @@ def _checked(function: str, name: str, kind: str, value: Any) -> Any:
         return Pairs((as_length(key, what), number(item, what)) for key, item in pairs)
     if "Sequence" in kind:
         if isinstance(value, str) or not isinstance(value, Sequence):
-            raise LehrError(f'{what} must be a list of lengths such as [30, "60%"], got {value!r}')
+            raise LehrError(f'{what} must be a list of lengths such as [30, "60%"], got {shown(value)}')
         return tuple(as_length(item, what) for item in value)
     if "Length" in kind:
         return as_length(value, what)
     if "bool" in kind:
         if not isinstance(value, bool):
-            raise LehrError(f"{what} must be True or False, got {value!r}")
+            raise LehrError(f"{what} must be True or False, got {shown(value)}")
         return value
     return number(value, what)
 
@@ -215,4 +208,4 @@ def _checked(function: str, name: str, kind: str, value: Any) -> Any:
 def _pairs(value: Any, what: str) -> Any:
     if isinstance(value, Pairs):
         return value
-    raise LehrError(f'{what} must be a dict such as {{0: 1.0, "50%": 0.1}}, got {value!r}')
+    raise LehrError(f'{what} must be a dict such as {{0: 1.0, "50%": 0.1}}, got {shown(value)}')

@@ -6,14 +6,18 @@ Write t for the local step and s for the start.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from lehr.errors import LehrError
 from lehr.lengths import LengthLike
 from lehr.schedules.schedule import Array, Context, Curve, Extent, namespace
 from lehr.schedules.shape import Form, endless, power, shape
+from lehr.spelling import spell
 
 __all__ = ["exponential", "inverse_sqrt", "inverse_time", "multistep", "piecewise", "step_decay"]
+
+LARGEST_RATE = 1e12
 
 
 @shape
@@ -55,7 +59,8 @@ def exponential(gamma: float, *, per: LengthLike = 1) -> Form:
         LehrError: gamma outside its range (growth for ever has no finite end), or a period of zero.
 
     Example:
-        >>> round(exponential(0.95, per="1 epoch").resolve(lehr.Horizon(steps_per_epoch=10))(20), 6)
+        >>> from lehr import Horizon
+        >>> round(exponential(0.95, per="1 epoch").resolve(Horizon(steps_per_epoch=10))(20), 6)
         0.9025
 
     Source: torch's ExponentialLR (per=1), Keras's ExponentialDecay (per=decay_steps).
@@ -75,11 +80,11 @@ def inverse_time(rate: float, *, per: LengthLike = 1) -> Form:
     """Hyperbolic decay: s / (1 + rate·t/per).
 
     Args:
-        rate: how fast, ≥ 0.
+        rate: how fast, between 0 and 1e12.
         per: the unit of t, a positive length.
 
     Raises:
-        LehrError: rate < 0, or a period of zero.
+        LehrError: rate outside its range, or a period of zero.
 
     Example:
         >>> inverse_time(1.0, per=100).resolve()(100)
@@ -87,8 +92,8 @@ def inverse_time(rate: float, *, per: LengthLike = 1) -> Form:
 
     Source: Robbins & Monro 1951; Keras's InverseTimeDecay.
     """
-    if rate < 0:
-        raise LehrError(f"inverse_time(rate=...) must be at least 0, got {rate!r}")
+    if not 0 <= rate <= LARGEST_RATE:
+        raise LehrError(f"inverse_time(rate=...) must be between 0 and {LARGEST_RATE:g}, got {rate!r}")
     _check_positive("inverse_time", "per", per)
 
     def formula(context: Context) -> Callable[[Array, Any], Array]:
@@ -137,8 +142,8 @@ def multistep(milestones: Sequence[LengthLike], gamma: float = 0.1) -> Form:
         LehrError: no milestones, or gamma outside its range.
 
     Example:
-        >>> multistep(["50%", "75%"], gamma=0.1).resolve(steps=100)(75)
-        0.01
+        >>> multistep(["50%", "75%"], gamma=0.5).resolve(steps=100)(75)
+        0.25
 
     Source: He et al. 2016 (arXiv 1512.03385), section 4.2; torch's MultiStepLR.
     """
@@ -158,10 +163,12 @@ def piecewise(values: Mapping[LengthLike, float]) -> Form:
     """Values by hand: from each length on, the factor given for it; before the first, the start.
 
     Args:
-        values: length → factor of the base LR (not of the start), each ≥ 0; once resolved, lengths must increase.
+        values: length → factor of the base LR (not of the start), each ≥ 0; lengths must increase. Two that a short
+            run rounds to the same step are no error: the later holds.
 
     Raises:
-        LehrError: no values, a negative one, or (when resolved) lengths that do not increase.
+        LehrError: no values, a negative one, or lengths that do not increase (different units are compared when
+            resolved).
 
     Example:
         >>> curve = piecewise({0: 1.0, "30%": 0.1, "60%": 0.01}).resolve(steps=100)
@@ -172,11 +179,13 @@ def piecewise(values: Mapping[LengthLike, float]) -> Form:
     """
     pairs: Any = values  # `shape` hands a mapping over as pairs of a Length and a float
     if not pairs or any(value < 0 for _, value in pairs):
-        raise LehrError(f"piecewise(values=...) must hold at least one factor, none of them negative, got {pairs!r}")
+        raise LehrError(f"piecewise(values=...) must hold at least one factor, none negative, got {spell(pairs)}")
+    if any(b.unit == a.unit and b.amount <= a.amount for (a, _), (b, _) in pairwise(pairs)):
+        raise LehrError(f"piecewise(values=...) must have increasing lengths, got {spell(pairs)}")
 
     def build(context: Context, start: float, length: int | None) -> Curve:
         knots = [(context.steps(key), value) for key, value in pairs]
-        if any(later <= earlier for (earlier, _), (later, _) in zip(knots, knots[1:], strict=False)):
+        if any(later < earlier for (earlier, _), (later, _) in pairwise(knots)):
             raise LehrError(f"piecewise(values=...) must have increasing lengths, got steps {[k for k, _ in knots]}")
 
         def evaluate(t: Array) -> Array:
@@ -186,7 +195,7 @@ def piecewise(values: Mapping[LengthLike, float]) -> Form:
                 result = xp.where(t >= step, value, result)
             return result
 
-        return Curve(evaluate, None)
+        return Curve(evaluate, None, bound=max(start, *(value for _, value in knots)))
 
     return Form(Extent.ENDLESS, build)
 

@@ -11,15 +11,18 @@ two closes, and a thread that waits for that ends the worker at once.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait as wait_for_any
 from multiprocessing.context import BaseContext
 from types import TracebackType
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TICK = 0.2  # seconds between two looks at the board
-STEP, LR, LOSS, WIDTH = 0, 1, 2, 3  # numbers a slot
+WIDTH = 4  # numbers a slot: updates applied, LR, loss, seconds since the first update
 
 
 class Stopped(BaseException):
@@ -57,15 +60,15 @@ class Board:
         """A clear board."""
         return cls(context.RawArray("d", 1 + WIDTH * slots))
 
-    def write(self, slot: int, step: int, lr: float, loss: float) -> None:
+    def write(self, slot: int, step: int, lr: float, loss: float, seconds: float) -> None:
         """Say how far a slot's worker is."""
         start = 1 + WIDTH * slot
-        self.numbers[start : start + WIDTH] = [step, lr, loss]
+        self.numbers[start : start + WIDTH] = [step, lr, loss, seconds]
 
-    def read(self, slot: int) -> tuple[int, float, float]:
-        """Updates applied, LR of the next one, loss of the last one."""
-        step, lr, loss = self.numbers[1 + WIDTH * slot : 1 + WIDTH * (slot + 1)]
-        return int(step), lr, loss
+    def read(self, slot: int) -> tuple[int, float, float, float]:
+        """Updates applied, LR of the next one, loss of the last one, seconds since the first one."""
+        step, lr, loss, seconds = self.numbers[1 + WIDTH * slot : 1 + WIDTH * (slot + 1)]
+        return int(step), lr, loss, seconds
 
     @property
     def stop(self) -> bool:
@@ -85,7 +88,7 @@ class Running:
     step: int  # updates applied
     lr: float
     loss: float
-    seconds: float  # since it was handed to a worker
+    seconds: float  # since its first update: what a worker needs to get ready does not count
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Finished:
     """A cell that has come back."""
 
     outcome: Outcome
-    seconds: float
+    seconds: float  # from the first update to the last
 
 
 class Pool:
@@ -144,33 +147,21 @@ class Pool:
             watch: Called a few times a second with the cells in training.
         """
         waiting = iter(jobs)
-        places: dict[Future[Outcome], _Place] = {}
+        places: dict[Future[Outcome], tuple[Job, int]] = {}  # and the slot
         free = list(range(self.workers))
         while True:
             while free and (job := next(waiting, None)):
-                self._board.write(free[-1], 0, job.facts.lr * job.cell.peak, float("nan"))
-                future = self._executor.submit(_run, job, free[-1])
-                places[future] = _Place(job, free.pop(), time.monotonic())
+                slot = free.pop()
+                self._board.write(slot, 0, job.facts.lr * job.cell.peak, math.nan, 0.0)
+                places[self._executor.submit(_run, job, slot)] = (job, slot)
+            watch(tuple(Running(job, *self._board.read(slot)) for job, slot in places.values()))
             if not places:
                 return
             done, _ = wait(places, timeout=TICK, return_when=FIRST_COMPLETED)
             for future in done:
-                place = places.pop(future)
-                free.append(place.slot)
-                yield Finished(_result(future), time.monotonic() - place.since)
-            watch(tuple(self._seen(place) for place in places.values()))
-
-    def _seen(self, place: _Place) -> Running:
-        return Running(place.job, *self._board.read(place.slot), time.monotonic() - place.since)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a job runs, and since when (monotonic seconds)."""
-
-    job: Job
-    slot: int
-    since: float
+                _, slot = places.pop(future)
+                free.append(slot)
+                yield Finished(_result(future), self._board.read(slot)[-1])
 
 
 def _result(future: Future[T]) -> T:
@@ -184,9 +175,18 @@ def _result(future: Future[T]) -> T:
 
 
 def _context() -> BaseContext:
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload(["lehr.study.run"])
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lehr.study.run", "torch._dynamo"])  # the first optimizer imports the second
+    # The server inherits the mask: Ctrl-C while it imports torch is the study's business, not a traceback of its own.
+    # The tracker goes first, because its start lifts the mask.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
@@ -225,10 +225,13 @@ def _fitting(name: str, policies: Sequence[NamedPolicy]) -> tuple[NamedPolicy, .
 def _run(job: Job, slot: int) -> Outcome:
     from lehr.study.run import run_cell
 
-    board = _board
+    board, begin = _board, math.nan
 
     def tell(step: int, lr: float, loss: float) -> None:
-        board.write(slot, step, lr, loss)
+        nonlocal begin
+        now = time.monotonic()
+        begin = begin if step > 1 else now
+        board.write(slot, step, lr, loss, now - begin)
         if board.stop:
             raise Stopped
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from lehr.study.executor import Running
 
+ENOUGH = 0.2  # seconds of training seen before a pace is worth telling
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -57,6 +59,6 @@ class Pace:
             updates[name] += one.step
             left[name] += one.job.facts.steps - one.step
         names = [name for name in left if left[name] > 0]
-        if any(updates[name] == 0 for name in names):
+        if any(seconds[name] < ENOUGH for name in names):
             return None
         return sum(left[name] * seconds[name] / updates[name] for name in names) / self.workers

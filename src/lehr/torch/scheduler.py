@@ -190,7 +190,7 @@ class Scheduler(LRScheduler):
     @property
     def t(self) -> int:
         """Updates applied so far; the next one is update t."""
-        return self._controller().t
+        return self._run.t if self._lane_groups is None else self._lane_start + self._lane_at
 
     @property
     def events(self) -> Journal:
@@ -200,7 +200,7 @@ class Scheduler(LRScheduler):
     @property
     def lr(self) -> float:
         """The LR of the first group for the next update."""
-        return self._controller().lr
+        return self._controller().lr if self._lane_groups is None else self._lane_value
 
     @property
     def lrs(self) -> list[float]:
@@ -220,7 +220,7 @@ class Scheduler(LRScheduler):
     @property
     def done(self) -> bool:
         """Whether the run is over; loops write `if scheduler.done: break`."""
-        return self._controller().done
+        return self._run.ended(self.t)
 
     def why(self) -> str:
         """Why the LR is what it is."""
@@ -267,10 +267,14 @@ class Scheduler(LRScheduler):
     def _controller(self) -> Controller:
         """The controller, brought up to where the fast lane has run ahead."""
         if self._lane_groups is not None:
-            at = len(self._lane) - length_hint(self._lane_ahead) - 1
-            self._run.glide(self._lane_start + at)
-            self._written = dict.fromkeys(self._written, self._lane[at])
+            self._run.glide(self._lane_start + self._lane_at)
+            self._written = dict.fromkeys(self._written, self._lane_value)
         return self._run
+
+    @property
+    def _lane_at(self) -> int:
+        """Where in the table the fast lane is."""
+        return len(self._lane) - length_hint(self._lane_ahead) - 1
 
     def _enter_lane(self) -> None:
         """Enter the fast lane if all groups share one LR, it is a float, and nothing listens."""
@@ -292,7 +296,7 @@ class Scheduler(LRScheduler):
             if group["lr"] is not value:
                 break
             group["lr"] = last
-        self._lane_ahead = iter(self._lane[len(self._lane) - length_hint(self._lane_ahead) - 1 :])
+        self._lane_ahead = iter(self._lane[self._lane_at :])
 
     def _absorb(self) -> None:
         """Take notice of what happened to the groups since they were written: restores, late groups, hand edits."""

@@ -1,0 +1,71 @@
+"""What tests share: the cases that every conformance battery runs through, and hypothesis's way of drawing schedules."""
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from lehr.lengths import Horizon
+from lehr.schedules import Schedule
+from lehr.schedules.catalogue import CATALOGUE
+from lehr.text import parse
+
+hypothesis.settings.register_profile("lehr", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("lehr")
+
+COMPOSITIONS = (
+    "warmup('5%').then(cosine(to=0.1))",
+    "warmup(10).then(hold(), one_minus_sqrt('20%'))",
+    "warmup(10).then(warmup('5%'), constant(0.3))",
+    "linear(100).then(inverse_sqrt('1 epoch'))",
+    "cosine() * step_decay(100, gamma=0.5)",
+    "linear(100) * constant(0.5) * exponential(0.999)",
+    "(linear(100) * constant(0.5)).then(hold())",
+    "hold() * constant(0.5)",
+    "cosine(50).repeat()",
+    "cosine(10).repeat(3, stretch=2)",
+    "cosine(10).repeat(stretch=2, scale=0.5)",
+    "cosine().repeat(4, stretch=1.5, scale=0.9)",
+    "linear('3.7%').repeat(5, stretch=0.5)",
+    "linear('3.7%', to=0.1).repeat(11, scale=0.7)",
+    "warmup(5).then(cosine(20, to=0.1)).repeat(3, stretch=2)",
+    "linear('5%', start=1, to=0.2).then(linear('5%', to=1)).repeat(3).then(hold('10%'), cosine())",
+    "cosine(10).repeat(3).repeat(2, scale=0.5)",
+    "cosine().clip(0.1, 0.9)",
+    "warmup(10).then(hold()).clip(high=0.5).then(linear('10%'))",
+    "exponential(0.99).staircase('1 epoch')",
+    "cosine(100).staircase(7).then(linear('10%', to_lr=1e-4))",
+    "warmup(20).then(linear(30)).stretch(2.5)",
+    "compounding(0.9999).stretch(3)",
+    "(warmup('10%') * inverse_sqrt(30)).clip(high=0.8).then(hold())",
+    "wsd('3%', '7%').clip(0.01) * exponential(0.999)",
+)
+TEXTS = (*(text for row in CATALOGUE for text in row.examples), *COMPOSITIONS)
+
+
+@pytest.fixture(params=TEXTS)
+def schedule(request: pytest.FixtureRequest) -> Schedule:
+    """Every example of the catalogue and a set of compositions, in turn."""
+    made: Schedule = parse(request.param)
+    return made
+
+
+@pytest.fixture(scope="session")
+def texts() -> tuple[str, ...]:
+    """All of their texts."""
+    return TEXTS
+
+
+@pytest.fixture(
+    params=(
+        Horizon(steps=1000, steps_per_epoch=50, samples_per_step=32, tokens_per_step=2048),
+        Horizon(steps=1, steps_per_epoch=1, samples_per_step=1, tokens_per_step=1),
+        Horizon(steps=7, steps_per_epoch=3, samples_per_step=10**9, tokens_per_step=5),
+        Horizon(steps=99_991, steps_per_epoch=391, samples_per_step=7, tokens_per_step=1),
+        Horizon(steps=10**12, steps_per_epoch=10**6, samples_per_step=1, tokens_per_step=1),
+    ),
+    ids=lambda horizon: f"{horizon.steps}-steps",
+)
+def horizon(request: pytest.FixtureRequest) -> Horizon:
+    """Runs of one step, a few, a prime number and a million million."""
+    run: Horizon = request.param
+    return run
