@@ -37,7 +37,7 @@ POLICIES = [
     "groups(head=when(loss.diverges()).scale(0.5), default=Policy(linear(), rules=[when(always()).scale(0.99)]))",
     "bind(lr=when(loss.reaches(0.6)).scale(0.5).every_time(), momentum=linear(to=0.8))",
     "Policy(constant(), rules=[when(loss.diverges()).scale(0.5), when(loss.diverges()).scale(0.5)])",
-]  # fmt: skip
+]
 
 
 def started(policy: str, **more: Any) -> lehr.Controller:

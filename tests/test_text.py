@@ -1,10 +1,12 @@
 """Texts: what reads, what reads back, and that nothing but a `LehrError` comes of anything else."""
 
 import ast
+import inspect
 import keyword
 import pickle
 import random
 import string
+import sys
 from typing import Any
 
 import pytest
@@ -315,23 +317,16 @@ def test_a_flat_chain_is_not_deep() -> None:
         assert parse(repr(parse(text))) == parse(text)
 
 
-def test_a_text_is_read_near_the_end_of_the_stack_or_refused() -> None:
-    def deeper() -> None:
-        try:
-            deeper()
-        except RecursionError:
-            pass
-        for _ in range(3):
-            try:
-                parse("warmup(1).then(cosine().clip(0.1).clip(0.2).clip(0.3))")
-            except LehrError:
-                refused.append(True)
+def test_a_text_too_deep_for_what_is_left_of_the_stack_is_refused() -> None:
+    text = "cosine(10)" + ".clip(0.1)" * 90
 
-    refused: list[bool] = []
-    try:
-        deeper()
-    except RecursionError:
-        pass
+    def read_below(frames: int) -> Any:
+        return outcome(text) if frames == 0 else read_below(frames - 1)
+
+    left = sys.getrecursionlimit() - len(inspect.stack())
+    outcomes = [read_below(frames) is not None for frames in range(0, left - 150, 25)]
+    assert outcomes == sorted(outcomes, reverse=True)
+    assert {*outcomes} == {True, False}
 
 
 # Fuzz

@@ -21,9 +21,9 @@ POLICIES = [
     "warmup(6).then(cosine(to=0.1))",
     "warmup(3, zero_start=True).then(linear())",  # an LR of zero at the first cut
     "cosine(to_lr=0.001)",
-    "Policy(linear(), rules=[when(loss.plateaus(1)).scale(0.5), when(loss.reaches(0.4)).begin(cosine('20%'))], min_lr=1e-4)",
+    "Policy(linear(), [when(loss.plateaus(1)).scale(0.5), when(loss.reaches(0.4)).begin(cosine('20%'))], min_lr=1e-4)",
     "Policy(constant(), rules=[when(always()).relax(0.05)])",
-]  # fmt: skip
+]
 
 
 def optimizer_of(kind: str) -> Any:

@@ -14,6 +14,8 @@ from dataclasses import asdict, replace
 from numbers import Real
 from typing import Any, Literal
 
+import numpy as np
+
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, whole_steps
@@ -263,7 +265,7 @@ class Controller:
             return
         heard = self._new(step, numbers)
         if self._subscribers["steps"] and heard:
-            self._tell("steps", step, self.last_lr if step < self.t else self.lrs, heard)
+            self._tell("steps", step, self.lrs, heard)
         self._show(Observation(step, heard, False))
 
     def advance(self, count: int, numbers: Mapping[str, float]) -> None:
@@ -343,22 +345,15 @@ class Controller:
             raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
         horizon = horizon or (replace(self.horizon, steps=steps) if steps is not None else self.horizon)
         saved = [save(track) for track in self._tracks]
-        self._change(as_policy(policy), horizon, saved, no_jump, "the plan was changed")
-
-    def _change(
-        self, policy: Policy | Groups | Bind, horizon: Horizon, saved: list[dict[str, Any]], no_jump: bool, words: str
-    ) -> None:
-        before = {name: list(values) for name, values in self._current.items()}
-        old_text = self.policy.text()
-        self._plan(policy, horizon)
+        before, old = self._current, self.policy.text()
+        self._plan(as_policy(policy), horizon)
         for track in self._tracks:
             carry_over(track, saved, self.t, same=False)
         self._tabulate()
         if no_jump:
             self._anchor(before)
-        after = tuple(self._current["lr"])
-        words = f"{words}: {old_text} → {policy.text()}" if old_text != policy.text() else words
-        self._note(Event(self.t, "replan", words, lr_before=tuple(before["lr"]), lr_after=after))
+        words = f"the plan was changed: {old} → {self.policy.text()}, {facts(horizon)}"
+        self._note(Event(self.t, "replan", words, lr_before=tuple(before["lr"]), lr_after=tuple(self.lrs)))
 
     # State
 
@@ -402,25 +397,26 @@ class Controller:
                 f"the saved run differs: {'; '.join(changes)}. Say on_change='keep_saved' to go on with the saved one, "
                 "'use_new' for the new curve at the saved step, or 'use_new_no_jump' to re-anchor it at the present LR"
             )
-        new = (self.policy, self.horizon, dict(self._bases))
-        self._restore(state, policy, horizon, bases)
-        if changes and mode != "keep_saved":
-            same = new[2].keys() == bases.keys()
-            self._bases = {
-                name: tuple(
-                    saved if same and now in (saved, state["values"][name][i]) else now
-                    for i, (now, saved) in enumerate(zip(values, bases.get(name, values), strict=True))
-                )
-                for name, values in new[2].items()
-            }
+        if not changes or mode == "keep_saved":
+            self._restore(state, policy, horizon, bases, same=True)
+        else:
+            values = {name: tuple(of_groups) for name, of_groups in state["values"].items()}
+            self._restore(state, self.policy, self.horizon, _unless_saved(self._bases, bases, values), same=False)
+            if mode == "use_new_no_jump":
+                self._anchor(values)
             words = f"resumed at step {self.t} with changes ({'; '.join(changes)})"
-            self._change(new[0], new[1], list(state["tracks"]), mode == "use_new_no_jump", words)
+            self._note(Event(self.t, "replan", words, lr_before=values["lr"], lr_after=tuple(self.lrs)))
 
     def _restore(
-        self, state: Mapping[str, Any], policy: Policy | Groups | Bind, horizon: Horizon, bases: dict[str, Any]
+        self,
+        state: Mapping[str, Any],
+        policy: Policy | Groups | Bind,
+        horizon: Horizon,
+        bases: dict[str, tuple[float, ...]],
+        same: bool,
     ) -> None:
-        mine = self._bases
-        self._bases = bases
+        """Put a policy in force where the saved one stood; nothing is changed if it cannot be."""
+        mine, self._bases = self._bases, bases
         try:
             self._plan(policy, horizon)
         except LehrError:
@@ -428,7 +424,7 @@ class Controller:
             raise
         self.t = int(state["step"])
         for track in self._tracks:
-            carry_over(track, state["tracks"], self.t, same=True)
+            carry_over(track, state["tracks"], self.t, same)
         self._reported = {name: (int(step), value) for name, (step, value) in state["reported"].items()}
         self._last = None if state["last"] is None else {name: list(v) for name, v in state["last"].items()}
         self.events = Journal()
@@ -447,7 +443,7 @@ class Controller:
             changes.append(f"horizon {facts(horizon)} (saved) → {facts(self.horizon)} (now)")
         for name in self._bases.keys() & bases.keys():
             values = zip(self._bases[name], bases[name], state["values"].get(name, bases[name]), strict=True)
-            if any(now not in (saved, last) for now, saved, last in values):
+            if not all(_stored(now, saved) or _stored(now, last) for now, saved, last in values):
                 changes.append(f"base {name} {list(bases[name])} (saved) → {list(self._bases[name])} (now)")
         return changes
 
@@ -458,9 +454,9 @@ class Controller:
             gains = list(track.state.gains)
             for k, group in enumerate(track.groups):
                 plain = track.plan.bases[k] * float(columns[k][0])
-                if plain > 0:
+                if plain > 0 and track.target in wanted:
                     gains[k] = wanted[track.target][group] / plain
-                else:
+                elif plain == 0:
                     self._warn("anchor", f"the new schedule is at 0 at step {self.t}: the LR had to jump there")
             track.state = track.state._replace(gains=tuple(gains))
         self._tabulate()
@@ -532,7 +528,7 @@ class Controller:
     def _evaluated(self, t: int, count: int) -> dict[str, float]:
         """Call each evaluation function whose cadence ends in the updates just applied."""
         due = {name for name, every in self._evaluations if (t + 1) // every > (t + 1 - count) // every}
-        return {name: float(self._evaluate[name]()) for name in sorted(due)}
+        return {name: _reported_number(name, self._evaluate[name]()) for name in sorted(due)}
 
     def _show(self, observation: Observation) -> None:
         lrs = self.lrs
@@ -598,6 +594,24 @@ class Controller:
     def _tell(self, on: str, *content: Any) -> None:
         for function in list(self._subscribers[on]):
             function(*content)
+
+
+def _unless_saved(
+    now: Mapping[str, tuple[float, ...]], saved: Mapping[str, tuple[float, ...]], last: Mapping[str, tuple[float, ...]]
+) -> dict[str, tuple[float, ...]]:
+    """The bases read now; one that is only the saved base, or the LR that was written last, is the saved base."""
+    return {
+        name: tuple(
+            old if _stored(value, old) or _stored(value, written) else value
+            for value, old, written in zip(values, saved.get(name, values), last.get(name, values), strict=True)
+        )
+        for name, values in now.items()
+    }
+
+
+def _stored(read: float, value: float) -> bool:
+    """Whether `read` is `value`, maybe by way of a float32 tensor."""
+    return read in (value, float(np.float32(value)))
 
 
 def _bounds_of(policy: Policy, k: int) -> tuple[Any, ...]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Literal, Protocol
 
 import numpy as np
 
@@ -95,7 +95,7 @@ class TraceWriter:
 
 
 class _Run(Protocol):
-    def subscribe(self, function: Any, on: str = "events") -> Any: ...
+    def subscribe(self, function: Callable[..., None], on: Literal["events", "steps"] = "events") -> Any: ...
 
     @property
     def policy(self) -> Any: ...
@@ -137,6 +137,8 @@ def record(run: _Run, path: str | Path, **header: Any) -> Iterator[TraceWriter]:
 def _whole_lines(file: IO[str], path: str) -> Iterator[dict[str, Any]]:
     broken = ""
     for number, text in enumerate(file, 1):
+        if broken == "1":
+            return
         if broken:
             raise LehrError(f"{path} is damaged: line {broken} is not JSON, and more lines follow")
         try:

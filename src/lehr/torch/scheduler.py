@@ -28,6 +28,8 @@ from lehr.text import as_policy
 __all__ = ["Scheduler"]
 
 Count = Literal["calls", "updates", "epochs"]
+Lane = tuple[list[dict[str, Any]], int, Iterator[float]]  # the groups, how many they were, and the values to come
+CLOSED: Lane = ([], 0, iter(()))
 WATCHED = 3  # calls of step() after which the hook that watches for misuse removes itself
 
 
@@ -123,7 +125,7 @@ class Scheduler(LRScheduler):
     @_last_lr.setter
     def _last_lr(self, values: list[float]) -> None:
         self._controller()
-        self._lane_groups, self._said = None, values  # until the next step() says otherwise
+        self._lane, self._said = CLOSED, values  # until the next step() says otherwise
 
     def get_last_lr(self) -> list[float]:  # type: ignore[override]  # torch's may hold tensors; ours are floats
         """The LR of each group as last written: that of the next update, as torch has it after `step()`."""
@@ -147,10 +149,10 @@ class Scheduler(LRScheduler):
         """
         # The fast lane: one LR for all groups, tabulated ahead, and nothing listens. Anything unusual (another list of
         # groups, a value that is not the very object written last, the end of the table) leaves it.
-        groups = self._lane_groups
-        if applied and groups is not None and self.optimizer.param_groups is groups:
+        groups, width, ahead = self._lane
+        if applied and self.optimizer.param_groups is groups and len(groups) == width:
             last = self._lane_value
-            for value in self._lane_ahead:
+            for value in ahead:
                 for group in groups:
                     if group["lr"] is not last:
                         break
@@ -190,7 +192,7 @@ class Scheduler(LRScheduler):
     @property
     def t(self) -> int:
         """Updates applied so far; the next one is update t."""
-        return self._run.t if self._lane_groups is None else self._lane_start + self._lane_at
+        return self._run.t if self._lane is CLOSED else self._lane_start + self._lane_at
 
     @property
     def events(self) -> Journal:
@@ -200,7 +202,7 @@ class Scheduler(LRScheduler):
     @property
     def lr(self) -> float:
         """The LR of the first group for the next update."""
-        return self._controller().lr if self._lane_groups is None else self._lane_value
+        return self._controller().lr if self._lane is CLOSED else self._lane_value
 
     @property
     def lrs(self) -> list[float]:
@@ -253,10 +255,7 @@ class Scheduler(LRScheduler):
     def _step(self, applied: bool, numbers: Mapping[str, Any]) -> None:
         self._absorb()
         run, updates = self._controller(), self._updates.taken()
-        if applied and self._count == "updates" and updates == 0:
-            if run.listens and run.t > 0:
-                run.hear(run.t - 1, numbers)
-        elif applied:
+        if applied and (updates > 0 or self._count != "updates"):
             count = updates if self._count == "updates" else 1
             if self._count == "epochs":
                 count = run.horizon.steps_per_epoch or 1
@@ -266,7 +265,7 @@ class Scheduler(LRScheduler):
 
     def _controller(self) -> Controller:
         """The controller, brought up to where the fast lane has run ahead."""
-        if self._lane_groups is not None:
+        if self._lane is not CLOSED:
             self._run.glide(self._lane_start + self._lane_at)
             self._written = dict.fromkeys(self._written, self._lane_value)
         return self._run
@@ -274,21 +273,20 @@ class Scheduler(LRScheduler):
     @property
     def _lane_at(self) -> int:
         """Where in the table the fast lane is."""
-        return len(self._lane) - length_hint(self._lane_ahead) - 1
+        return len(self._lane_table) - length_hint(self._lane[2]) - 1
 
     def _enter_lane(self) -> None:
         """Enter the fast lane if all groups share one LR, it is a float, and nothing listens."""
         run = self._controller()
-        self._lane_groups = None
+        self._lane = CLOSED
         if run.listens or self._count != "calls" or self._calls < WATCHED:
             return
         start, table = run.ahead()
         column, at = table["lr"][0], run.t - start
         everything = [("lr", i) for i in range(len(self._groups))]
         if list(self._written) == everything and all(w is column[at] for w in self._written.values()):
-            self._lane, self._lane_start = column, start
-            self._lane_value, self._lane_ahead = column[at], iter(column[at + 1 :])
-            self._lane_groups = self._groups
+            self._lane_table, self._lane_start, self._lane_value = column, start, column[at]
+            self._lane = (self._groups, len(self._groups), iter(column[at + 1 :]))
 
     def _back_out(self, value: float, last: float) -> None:
         """A hand edit was met after `value` was taken and written to the groups before it: undo both."""
@@ -296,7 +294,8 @@ class Scheduler(LRScheduler):
             if group["lr"] is not value:
                 break
             group["lr"] = last
-        self._lane_ahead = iter(self._lane[self._lane_at :])
+        groups, width, _ = self._lane
+        self._lane = (groups, width, iter(self._lane_table[self._lane_at :]))
 
     def _absorb(self) -> None:
         """Take notice of what happened to the groups since they were written: restores, late groups, hand edits."""
@@ -319,7 +318,7 @@ class Scheduler(LRScheduler):
     def _write(self) -> None:
         """Write the values of the next update into the groups that the policy governs."""
         run = self._controller()
-        self._lane_groups = None
+        self._lane = CLOSED
         start, table = run.ahead()
         at = run.t - start
         self._written = {}
@@ -370,11 +369,10 @@ class Scheduler(LRScheduler):
     def __repr__(self) -> str:
         return f"Scheduler({self.policy!r}, t={self.t})"
 
-    _lane_groups: list[dict[str, Any]] | None = None  # None: not in the fast lane
-    _lane: list[float]
-    _lane_start: int
-    _lane_value: float
-    _lane_ahead: Iterator[float]
+    _lane: Lane = CLOSED
+    _lane_table: list[float]  # the table that the lane walks along
+    _lane_start: int  # the step of its first entry
+    _lane_value: float  # what was written last
     _said: list[float] | None = None  # what somebody wrote into `_last_lr`
 
 
@@ -444,10 +442,10 @@ def _bases(policy: PolicyLike, names: tuple[str, ...], groups: list[dict[str, An
     }
 
 
-def _on(model: torch.nn.Module, function: Callable[[Any], Any]) -> Callable[[], float]:
-    def evaluated() -> float:
+def _on(model: torch.nn.Module, function: Callable[[Any], Any]) -> Callable[[], Any]:
+    def evaluated() -> Any:
         with _undisturbed(model), torch.no_grad():
-            return float(function(model))
+            return function(model)
 
     return evaluated
 
