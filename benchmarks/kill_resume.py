@@ -21,14 +21,14 @@ from pathlib import Path
 from lehr.study import Request, compare
 from lehr.study.store import read_rows
 
-POLICIES = ("cosine decay", "loss-based", "performance-based")
+POLICIES = ("cosine decay", "performance-based")
 POLL = 0.02  # seconds
 
 
 def main() -> int:
     options = _options()
     if options.study:
-        compare(Request((options.workload,), folder=options.study, seeds=3, only=POLICIES))
+        compare(Request((options.workload,), folder=options.study, seeds=2, only=POLICIES))
         return 0
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as place:

@@ -1,5 +1,6 @@
 """`lehr compare` as a user meets it: tables, paths, exit codes, and never a traceback."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,8 @@ from lehr import study
 from lehr.cli import main
 from lehr.cli.app import app
 from lehr.cli.live import picture, summary
-from lehr.cli.ranking import times
-from lehr.study import Progress, Request
+from lehr.cli.ranking import marks, times
+from lehr.study import Progress, Ranking, Request
 from lehr.study.design import Cell, Facts
 from lehr.study.executor import Running
 from lehr.study.job import Job
@@ -175,3 +176,36 @@ def test_time_left_is_not_promised_too_early() -> None:
 @pytest.mark.parametrize(("peak", "text"), [(1 / 3, "×⅓"), (1.0, "×1"), (3.0, "×3")])
 def test_peaks_read_as_multipliers(peak: float, text: str) -> None:
     assert times(peak) == text
+
+
+def test_a_ranking_is_marked_with_what_its_numbers_hide() -> None:
+    quiet = Ranking(
+        workload="toy",
+        policy="mine",
+        text="mine()",
+        rank=1,
+        untuned_rank=1,
+        peak=3.0,
+        lr=0.3,
+        edge="high",
+        test_loss=0.1,
+        test_metric=0.9,
+        untuned_test_loss=0.1,
+        untuned_test_metric=0.9,
+        difference=-0.1,
+        low=-0.2,
+        high=-0.05,
+        pairs=3,
+        seeds=3,
+        steps_to=None,
+        rules=1,
+        silent_rules=(),
+        diverged=0,
+        diverged_at_peak=0,
+        failed=0,
+    )
+    assert marks(quiet) == []
+    loud = dataclasses.replace(quiet, silent_rules=("a",), diverged=2, diverged_at_peak=1, failed=1)
+    assert marks(loud) == ["rule never fired", "diverged 2 (1 at the chosen peak)", "failed 1"]
+    assert marks(dataclasses.replace(quiet, rules=2, silent_rules=("a",))) == ["a rule never fired"]
+    assert marks(dataclasses.replace(quiet, diverged=1)) == ["diverged 1 (none at the chosen peak)"]

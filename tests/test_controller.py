@@ -473,6 +473,17 @@ def test_replan_ends_what_a_rule_has_begun_or_stopped() -> None:
     assert (run.lr, run.done) == (0.8, False)
 
 
+def test_replan_of_a_stopped_run_goes_on() -> None:
+    policy = lehr.Policy(lehr.linear(), [lehr.when(loss.reaches(0.5)).stop()])
+    run = lehr.start(policy, lr=1.0, steps=10)
+    drive(run, [0.4])
+    assert run.done
+    run.replan(policy, steps=20)
+    assert (run.done, run.lr) == (False, 0.95)
+    drive(run, [0.4] * 19)
+    assert (run.t, run.done) == (20, True)
+
+
 def test_two_equal_rules_keep_two_memories_in_a_replan() -> None:
     twice = lehr.when(loss.reaches(0.5)).scale(0.5)
     run = lehr.start(lehr.Policy(lehr.constant(), [twice, twice]), lr=1.0, steps=50)

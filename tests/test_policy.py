@@ -19,7 +19,8 @@ cut = lehr.when(lehr.loss.reaches(0.5)).scale(0.5)
 TEXTS = [
     "Policy(constant())",
     "Policy(cosine(), rules=[when(loss.reaches(0.5)).scale(0.5)])",
-    "Policy(warmup(5).then(cosine()), rules=[when(always()).relax(eta=0.01), when(loss.diverges()).stop()], max_lr=2.0)",
+    "Policy(warmup(5).then(cosine()), rules=[when(always()).relax(eta=0.01), when(loss.diverges()).stop()])",
+    "Policy(hold(), rules=[when(loss.diverges()).stop()], min_lr=1e-06)",
     "Policy(linear(), min_lr=[0.1, 0.01], max_lr=0.5)",
     "groups(cosine(), constant(0.1))",
     "groups(head=Policy(linear(), max_lr=0.1), default=when(loss.plateaus(3)).scale(0.5))",

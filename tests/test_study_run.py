@@ -11,8 +11,9 @@ import lehr
 from lehr.errors import LehrError
 from lehr.study.design import Cell, Facts
 from lehr.study.job import Job, Outcome
+from lehr.study.prepare import describe
 from lehr.study.rows import Role, Row
-from lehr.study.run import describe, run_cell
+from lehr.study.run import run_cell
 
 TOY = Path(__file__).with_name("toy_workload.py")
 

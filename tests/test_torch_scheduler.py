@@ -11,6 +11,7 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -252,6 +253,7 @@ def test_the_loss_may_be_a_tensor_and_is_read_only_where_a_rule_is() -> None:
         scheduler.step(loss=OnDevice())
         scheduler.observe(val_loss=OnDevice())
         scheduler.step(applied=False, loss=OnDevice())
+        scheduler.observe(val_loss=torch.empty((), device="meta"))  # a tensor without a value: reading it is an error
     assert scheduler.t == 8
     rule = Scheduler(sgd(), "when(loss.reaches(0.5)).scale(0.5)", steps=20)
     update(rule.optimizer)
@@ -455,6 +457,31 @@ def test_right_use_does_not_warn_and_the_hook_goes_after_three_calls(pattern: li
     assert len(hooks) == 1
     assert warned(scheduler, pattern[2:]) == []
     assert len(hooks) == 0
+
+
+# Recording
+
+
+def test_a_recorded_run_has_the_lrs_that_were_used_and_goes_on_as_before(tmp_path: Path) -> None:
+    scheduler = Scheduler(sgd(0.1, 0.1), "cosine()", steps=20)
+    used = []
+
+    def drive(steps: int) -> None:
+        for _ in range(steps):
+            used.append(lrs(scheduler.optimizer))
+            update(scheduler.optimizer)
+            scheduler.step(loss=torch.tensor(0.5))
+
+    drive(6)
+    with lehr.record(scheduler, tmp_path / "trace"):
+        drive(6)
+    drive(8)
+    curve = lehr.cosine().resolve(steps=20)
+    assert used == [[0.1 * curve(t)] * 2 for t in range(20)]
+    columns = lehr.Trace.read(tmp_path / "trace").columns
+    assert columns["step"].tolist() == list(range(6, 12))
+    assert columns["lr"].tolist() == columns["lr.1"].tolist() == [row[0] for row in used[6:12]]
+    assert columns["loss"].tolist() == [0.5] * 6
 
 
 # Lifetimes

@@ -71,6 +71,16 @@ def test_updates_that_the_hook_saw_but_that_were_not_applied_do_not_count_later(
     assert scheduler.t == 1
 
 
+def test_updates_before_a_restore_do_not_count_after_it() -> None:
+    scheduler = Scheduler(sgd(), "linear()", steps=20, count="updates")
+    state = scheduler.state_dict()
+    scheduler.optimizer.step()
+    scheduler.load_state_dict(state)
+    scheduler.optimizer.step()
+    scheduler.step()
+    assert scheduler.t == 1
+
+
 def test_the_hook_of_updates_stays() -> None:
     scheduler = Scheduler(sgd(), "linear()", steps=20, count="updates")
     for _ in range(10):

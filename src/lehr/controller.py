@@ -6,7 +6,6 @@ table made ahead, calls evaluation functions, writes the journal, and says all o
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,16 +20,16 @@ from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, whole_steps
 from lehr.plan import Plan, PolicyState, Track
 from lehr.policy import Bind, Groups, Policy, PolicyLike, tracks
+from lehr.reports import Reports
 from lehr.rules import Observation
 from lehr.state import SCHEMA, carry_over, check, facts, last_decisions, save
+from lehr.table import Table
 from lehr.text import as_policy, parse
 
 __all__ = ["Controller", "OnChange", "start"]
 
 OnChange = Literal["error", "keep_saved", "use_new", "use_new_no_jump"]
 ON_CHANGE = ("error", "keep_saved", "use_new", "use_new_no_jump")
-BLOCK = 4096  # steps that are tabulated ahead
-SHORT_BLOCK = 64  # the same if there are rules, which may change the gain at any step
 
 
 def start(
@@ -119,9 +118,8 @@ class Controller:
         self._names = names
         self._evaluate = dict(evaluate)
         self._on_change: OnChange = on_change
-        self._strict = strict
         self._subscribers: dict[str, list[Callable[..., None]]] = {"events": [], "steps": []}
-        self._reported: dict[str, tuple[int, float | None]] = {}  # None: it was not finite
+        self._reports = Reports(strict)
         self._warned: set[str] = set()
         self._last: dict[str, list[float]] | None = None
         self._plan(policy, horizon)
@@ -161,10 +159,7 @@ class Controller:
     @property
     def _current(self) -> dict[str, list[float]]:
         """Every governed hyperparameter for the next update, one value per group."""
-        if not self._block_start <= self.t < self._block_start + self._block:
-            self._tabulate()
-        i = self.t - self._block_start
-        return {name: [column[i] for column in columns] for name, columns in self._table.items()}
+        return self.ahead().at(self.t)
 
     def why(self) -> str:
         """Why the LR is what it is: base × factor × gain, where in the plan, and what last changed it."""
@@ -237,7 +232,7 @@ class Controller:
 
     def ended(self, step: int) -> bool:
         """Whether the run would be over at `step`, as things stand."""
-        return self._end is not None and step >= self._end
+        return self._table.end is not None and step >= self._table.end
 
     @property
     def governed(self) -> dict[str, list[int]]:
@@ -247,23 +242,22 @@ class Controller:
             found.setdefault(track.target, []).extend(track.groups)
         return {name: sorted(indices) for name, indices in found.items()}
 
-    def ahead(self) -> tuple[int, dict[str, list[list[float]]]]:
-        """The table of values: its first step, and a column per hyperparameter and group (shared where equal)."""
-        self._current  # noqa: B018  # tabulates if the present block is used up
-        return self._block_start, self._table
+    def ahead(self) -> Table:
+        """The table that holds the next update."""
+        if not self._table.covers(self.t):
+            self._tabulate()
+        return self._table
 
     def glide(self, step: int) -> None:
         """Go to `step` inside the present table, when nothing listens: the adapter wrote the values itself."""
         if step > self.t:
-            i = step - 1 - self._block_start
-            self._last = {name: [column[i] for column in columns] for name, columns in self._table.items()}
-            self.t = step
+            self._last, self.t = self._table.at(step - 1), step
 
     def hear(self, step: int, numbers: Mapping[str, float]) -> None:
         """Take a report of `step`, without advancing; what was reported of it before is not heard again."""
         if not self.listens:
             return
-        heard = self._new(step, numbers)
+        heard = self._heard(step, numbers)
         if self._subscribers["steps"] and heard:
             self._tell("steps", step, self.lrs, heard)
         self._show(Observation(step, heard, False))
@@ -275,13 +269,14 @@ class Controller:
             self.t += count
             return
         t = self.t + count - 1
-        heard = self._new(t, numbers)
-        heard |= self._new(t, self._evaluated(t, count))
+        heard = self._heard(t, numbers)
+        heard |= self._heard(t, self._evaluated(t, count))
         self.t = t + 1
         if self._subscribers["steps"]:
             self._tell("steps", t, self._last["lr"], heard)
         self._show(Observation(t, heard, True))
-        self._warn_unheard()
+        for name, words in self._reports.overdue(self.t):
+            self._warn(f"unheard {name}", words)
 
     def adopt(self, group: int, value: float, target: str = "lr") -> None:
         """Take a value that somebody wrote by hand for group `group`: it goes into the gain and is journaled."""
@@ -369,7 +364,7 @@ class Controller:
             "values": {name: list(values) for name, values in self._current.items()},
             "last": None if self._last is None else {name: list(values) for name, values in self._last.items()},
             "tracks": [save(track) for track in self._tracks],
-            "reported": {name: list(item) for name, item in self._reported.items()},
+            "reported": {name: list(item) for name, item in self._reports.last.items()},
             "decisions": [event.plain() for event in last_decisions(self.events)],
         }
 
@@ -425,7 +420,7 @@ class Controller:
         self.t = int(state["step"])
         for track in self._tracks:
             carry_over(track, state["tracks"], self.t, same)
-        self._reported = {name: (int(step), value) for name, (step, value) in state["reported"].items()}
+        self._reports.last = {name: (int(step), value) for name, (step, value) in state["reported"].items()}
         self._last = None if state["last"] is None else {name: list(v) for name, v in state["last"].items()}
         self.events = Journal()
         for plain in state["decisions"]:
@@ -483,52 +478,23 @@ class Controller:
             )
         self.policy, self.horizon, self._tracks, self._evaluations = policy, horizon, resolved, evaluations
         self._rules = any(track.plan.rules for track in resolved)
-        self._awaited = self._await()
+        self._reports.expect(resolved, horizon)
         self._tabulate()
 
     def _tabulate(self) -> None:
-        """LR of the next steps, one column per group (the same object where groups agree)."""
-        ends = [track.plan.end(track.state) for track in self._tracks]
-        self._end = min((end for end in ends if end is not None), default=None)
-        self._block_start = self.t
-        self._block = SHORT_BLOCK if self._rules else BLOCK
-        self._table: dict[str, list[list[float]]] = {
-            name: [[value] * self._block for value in values] for name, values in self._bases.items()
-        }
-        for track in self._tracks:
-            columns = track.plan.factors(track.state, self.t, self._block)
-            made: dict[Any, list[float]] = {}
-            for k, group in enumerate(track.groups):
-                base, gain = track.plan.bases[k], track.state.gains[k]
-                key = (id(columns[k]), base, gain, *_bounds_of(track.plan.policy, k))
-                if key not in made:
-                    values = (base * columns[k] * gain).tolist()
-                    if track.plan.policy.min_lr is not None or track.plan.policy.max_lr is not None:
-                        values = [track.plan.bounded(self.t + i, k, value) for i, value in enumerate(values)]
-                    made[key] = values
-                self._table[track.target][group] = made[key]
+        self._table = Table.of(self._tracks, self._bases, self.t)
 
-    def _new(self, step: int, numbers: Mapping[str, Any]) -> dict[str, float]:
-        """The numbers that were not reported at this step before, as floats."""
-        new: dict[str, float] = {}
-        for name, given in numbers.items():
-            value = _reported_number(name, given)
-            kept = value if math.isfinite(value) else None
-            step_before, first = self._reported.get(name, (-1, None))
-            if step_before != step:
-                self._reported[name] = (step, kept)
-                new[name] = value
-            elif first != kept:
-                words = f"{name} was reported twice at step {step}, as {first} and as {value}; the first is kept"
-                if self._strict:
-                    raise LehrError(words)
-                self._warn(f"twice {name}", words)
-        return new
+    def _heard(self, step: int, numbers: Mapping[str, Any]) -> dict[str, float]:
+        """The numbers that were not heard of this step before; a contradiction is said once for each name."""
+        heard, complaints = self._reports.new(step, numbers)
+        for words in complaints:
+            self._warn(f"twice {words.split()[0]}", words)
+        return heard
 
     def _evaluated(self, t: int, count: int) -> dict[str, float]:
         """Call each evaluation function whose cadence ends in the updates just applied."""
         due = {name for name, every in self._evaluations if (t + 1) // every > (t + 1 - count) // every}
-        return {name: _reported_number(name, self._evaluate[name]()) for name in sorted(due)}
+        return {name: self._evaluate[name]() for name in sorted(due)}
 
     def _show(self, observation: Observation) -> None:
         lrs = self.lrs
@@ -559,27 +525,6 @@ class Controller:
             text = f"{begun.schedule.text()}, begun at step {begun.at}"
         of = f" of {track.plan.total}" if track.plan.total is not None else ""
         return f"step {self.t}{of}, in {text}"
-
-    def _warn_unheard(self) -> None:
-        """Once for each signal, some time into the run: it has not appeared, so its rules cannot fire."""
-        while self._awaited and self._awaited[0][0] <= self.t:
-            _, name = self._awaited.pop(0)
-            if name not in self._reported:
-                near = difflib.get_close_matches(name, self._reported, n=1, cutoff=0.0)
-                hint = f"the nearest name reported is {near[0]!r}" if near else "nothing was reported at all"
-                words = f"no {name!r} was reported in {self.t} steps, so rules that read it cannot fire; {hint}. "
-                self._warn(f"unheard {name}", f"{words}Report it by step({name}=...) or observe({name}=...)")
-
-    def _await(self) -> list[tuple[int, str]]:
-        """By which step each signal that is reported must have appeared: 100 after warm-up, metrics 2 epochs or 5 %."""
-        awaited = []
-        for track in self._tracks:
-            warm, horizon = track.plan.curves[0].warmup, self.horizon
-            for signal in track.plan.signals:
-                later = 2 * horizon.steps_per_epoch if horizon.steps_per_epoch else (horizon.steps or 0) // 20
-                if signal.every is None:
-                    awaited.append((warm + max(100, 0 if signal.name == "loss" else later), signal.name))
-        return sorted(set(awaited))
 
     def _warn(self, key: str, words: str) -> None:
         if key not in self._warned:
@@ -614,10 +559,6 @@ def _stored(read: float, value: float) -> bool:
     return read in (value, float(np.float32(value)))
 
 
-def _bounds_of(policy: Policy, k: int) -> tuple[Any, ...]:
-    return tuple(bound[k] if isinstance(bound, tuple) else bound for bound in (policy.min_lr, policy.max_lr))
-
-
 def _with_groups(state: PolicyState, track: Track) -> PolicyState:
     """A begun plan needs a start for each group; a late one begins where the first one did."""
     begun = state.begun
@@ -631,16 +572,3 @@ def _base(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
         raise LehrError(f"the base {name} of a group must be a finite number of at least 0, got {value!r}")
     return float(value)
-
-
-def _reported_number(name: str, value: Any) -> float:
-    if isinstance(value, float):
-        return value
-    size = getattr(value, "numel", None)
-    count = size() if callable(size) else getattr(value, "size", 1)
-    if count != 1:
-        raise LehrError(f"{name} must be one number, got {count}; report its .mean()")
-    try:
-        return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError):
-        raise LehrError(f"{name} must be a number, got {value!r}") from None

@@ -109,14 +109,23 @@ class Plan:
         factors = [float(column[0]) for column in self.factors(state, state.step, 1)]
         return tuple(self.bounded(state.step, i, self.bases[i] * f * state.gains[i]) for i, f in enumerate(factors))
 
-    def bounded(self, step: int, group: int, lr: float) -> float:
-        """`lr` within the policy's bounds, which do not hold during the leading warm-up."""
+    @property
+    def warmup(self) -> int:
+        """Steps of the leading warm-up, in which rules sleep and bounds do not hold."""
+        return self.curves[0].warmup
+
+    def bounds(self, group: int) -> tuple[float | None, float | None]:
+        """The least and the largest LR of a group."""
         low, high = self.policy.min_lr, self.policy.max_lr
-        if (low is None and high is None) or step < self.curves[0].warmup:
+        return low[group] if isinstance(low, tuple) else low, high[group] if isinstance(high, tuple) else high
+
+    def bounded(self, step: int, group: int, lr: float) -> float:
+        """`lr` within the group's bounds."""
+        low, high = self.bounds(group)
+        if step < self.warmup:
             return lr
-        if high is not None:
-            lr = min(lr, high[group] if isinstance(high, tuple) else high)
-        return lr if low is None else max(lr, low[group] if isinstance(low, tuple) else low)
+        lr = lr if high is None else min(lr, high)
+        return lr if low is None else max(lr, low)
 
     def update(self, state: PolicyState, observation: Observation) -> tuple[PolicyState, tuple[Event, ...]]:
         """Show the rules an observation and do what they decide. Pure.
@@ -125,7 +134,7 @@ class Plan:
         """
         if observation.applied:
             state = state._replace(step=observation.step + 1)
-        if observation.step < self.curves[0].warmup:
+        if observation.step < self.warmup:
             return state, ()
         events: list[Event] = []
         for i, rule in enumerate(self.rules):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lehr.controller import start
 from lehr.errors import LehrError
@@ -21,7 +22,7 @@ def simulate(
     lr: float | Sequence[float] = 1.0,
     steps: int | None = None,
     horizon: Horizon | None = None,
-    observations: Mapping[str, Sequence[float]] | None = None,
+    observations: Mapping[str, ArrayLike] | None = None,
 ) -> Trace:
     """Run a policy over given observations.
 

@@ -72,7 +72,7 @@ def marks(ranking: Ranking) -> list[str]:
     if ranking.silent_rules:
         said.append("rule never fired" if len(ranking.silent_rules) == ranking.rules else "a rule never fired")
     if ranking.diverged:
-        said.append(f"diverged {ranking.diverged}, {ranking.diverged_at_peak} of them at the chosen peak")
+        said.append(f"diverged {ranking.diverged} ({ranking.diverged_at_peak or 'none'} at the chosen peak)")
     if ranking.failed:
         said.append(f"failed {ranking.failed}")
     return said

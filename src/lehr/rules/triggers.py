@@ -525,7 +525,7 @@ def in_steps(length: Length, horizon: Horizon) -> Length:
 
 def whole(value: Any, what: str, least: int) -> int:
     """A count of observations or firings: a whole number without a unit."""
-    number = value if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    number = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
     if not (math.isfinite(number) and number == int(number) and number >= least):
         raise LehrError(f"{what} must be a whole number of at least {least}, got {shown(value)}")
     return int(number)

@@ -54,8 +54,8 @@ class Context:
         return self.horizon.measure(length) * self.stretch
 
     def steps(self, length: Length) -> int:
-        """The whole number of steps of `length`, stretched."""
-        return whole_steps(self.measure(length))
+        """The whole number of steps of `length`, stretched; what no step reaches is cut to the last one."""
+        return min(whole_steps(self.measure(length)), INT64_MAX)
 
     def stretched(self, factor: Fraction) -> Context:
         """The same, with lengths `factor` times as long."""

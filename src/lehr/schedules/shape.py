@@ -57,8 +57,7 @@ class Shape(Schedule):
     def build(self, context: Context, start: float, length: int | None) -> Curve:
         """The curve, labelled with the shape's text."""
         curve = self.form.build(context, start, length)
-        counts = [math.ceil(context.measure(item)) for item in self.lengths()]
-        largest = max(counts, default=0) if length is None else max(length, *counts, 0)
+        largest = max([length or 0, *(context.steps(item) for item in self.lengths())])
         return replace(curve, largest=largest, parts=(Part(0, curve.length, self.text()),))
 
     def lengths(self) -> Iterator[Length]:

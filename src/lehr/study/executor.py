@@ -136,7 +136,7 @@ class Pool:
         return [_result(future) for future in [self._executor.submit(_describe, name) for name in names]]
 
     def fitting(self, name: str, policies: Sequence[NamedPolicy]) -> tuple[NamedPolicy, ...]:
-        """The policies as Lehr spells them, each tried on the workload in a worker (`lehr.study.run.fitting`)."""
+        """The policies as Lehr spells them, each tried on the workload in a worker (`lehr.study.prepare.fitting`)."""
         return _result(self._executor.submit(_fitting, name, policies))
 
     def run(self, jobs: Iterable[Job], watch: Callable[[tuple[Running, ...]], None]) -> Iterator[Finished]:
@@ -211,13 +211,13 @@ def _end_with_the_study() -> None:
 
 
 def _describe(name: str) -> Facts:
-    from lehr.study.run import describe
+    from lehr.study.prepare import describe
 
     return describe(name)
 
 
 def _fitting(name: str, policies: Sequence[NamedPolicy]) -> tuple[NamedPolicy, ...]:
-    from lehr.study.run import fitting
+    from lehr.study.prepare import fitting
 
     return fitting(name, policies)
 

@@ -9,17 +9,12 @@ One thread and seeds that come from the cell make a run repeatable to the last b
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import importlib.util
 import math
 import platform
 import random
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,44 +24,15 @@ import lehr
 from lehr import Bind, Groups, Policy, Rule
 from lehr.errors import LehrError, LehrWarning
 from lehr.policy import PolicyLike
-from lehr.study import workloads
-from lehr.study.design import Facts
 from lehr.study.job import Job, Outcome
-from lehr.study.policies import NamedPolicy
+from lehr.study.prepare import find, message, one_thread, scheduler
 from lehr.study.rows import Row, Status
-from lehr.study.workloads import Maker, Split, Workload
+from lehr.study.workloads import Split, Workload
 from lehr.torch import Scheduler
 
-REPORTS = 20  # on validation data in a run, where the workload does not say otherwise
 EXPLODED = 1000.0  # times the first loss (at least 1): nothing comes back from there
 
 Tell = Callable[[int, float, float], None]  # called after every update: updates applied, LR of the next one, loss
-
-
-def describe(name: str) -> Facts:
-    """The facts of a workload, found by making it once.
-
-    Raises:
-        LehrError: There is no such workload, or it cannot be made.
-    """
-    one_thread()
-    known_as, make = _find(name)
-    try:
-        workload = make(0)
-    except LehrError:
-        raise
-    except Exception as error:
-        raise LehrError(f"workload {name!r} must be made by its function, but that raised {_message(error)}") from error
-    return _facts(known_as, name, workload)
-
-
-def fitting(name: str, policies: Sequence[NamedPolicy]) -> tuple[NamedPolicy, ...]:
-    """The policies with their texts as Lehr spells them, each set up on the workload once to see that it can run.
-
-    Raises:
-        LehrError: A policy does not parse, or cannot run on this workload.
-    """
-    return tuple(_fitting(name, policy) for policy in policies)
 
 
 def run_cell(job: Job, tell: Tell) -> Outcome:
@@ -77,13 +43,8 @@ def run_cell(job: Job, tell: Tell) -> Outcome:
         try:
             row = _trained(job, tell)
         except Exception as error:  # the user's code may raise anything, and one cell must not end the study
-            row = _row(job, "failed", message=_message(error))
+            row = _row(job, "failed", message=message(error))
     return Outcome(row, tuple(dict.fromkeys(str(one.message) for one in caught if one.category is LehrWarning)))
-
-
-def one_thread() -> None:
-    """Make torch use one thread: as many runs as workers go on at once, and sums have one order."""
-    torch.set_num_threads(1)
 
 
 def rules(policy: PolicyLike) -> list[Rule]:
@@ -95,44 +56,25 @@ def rules(policy: PolicyLike) -> list[Rule]:
     return [policy] if isinstance(policy, Rule) else []
 
 
-def _fitting(name: str, policy: NamedPolicy) -> NamedPolicy:
-    try:
-        value = lehr.parse(policy.text)
-        _scheduler(_find(name)[1](0), value)
-    except LehrError as error:
-        raise LehrError(f"policy {policy.label!r} cannot run on {name}: {error}") from error
-    return NamedPolicy(policy.label, repr(value))
-
-
-def _scheduler(workload: Workload, policy: Any) -> Scheduler:
-    return Scheduler(
-        workload.optimizer,
-        policy,
-        horizon=lehr.Horizon(steps=workload.steps, steps_per_epoch=workload.steps_per_epoch),
-        evaluate={workload.metric: lambda model: workload.evaluate(model, "validation")[workload.metric]},
-        model=workload.model,
-    )
-
-
 def _trained(job: Job, tell: Tell) -> Row:
     workload = _made(job)
     policy = lehr.as_policy(job.cell.text)
-    scheduler = _scheduler(workload, policy)
-    with lehr.record(scheduler, job.folder / job.trace, **_header(job)):
-        status, last = _train(workload, scheduler, job.facts.evaluate_every, tell)
-        scheduler.finish()
+    run = scheduler(workload, policy)
+    with lehr.record(run, job.folder / job.trace, **_header(job)):
+        status, last = _train(workload, run, job.facts.evaluate_every, tell)
+        run.finish()
     fired = {repr(rule): 0 for rule in rules(policy)}
-    for event in scheduler.events:
+    for event in run.events:
         if event.kind == "rule":
             fired[event.rule] = fired.get(event.rule, 0) + event.times
     test = _measure(workload, "test") if status == "ok" else {}
     if not all(map(math.isfinite, test.values())):
         status, test, last = "diverged", {}, {}
     results = _numbers(workload.metric, "test", test) | _numbers(workload.metric, "validation", last)
-    return _row(job, status, steps=scheduler.t, fired=fired, **results)
+    return _row(job, status, steps=run.t, fired=fired, **results)
 
 
-def _train(workload: Workload, scheduler: Scheduler, every: int, tell: Tell) -> tuple[Status, dict[str, float]]:
+def _train(workload: Workload, run: Scheduler, every: int, tell: Tell) -> tuple[Status, dict[str, float]]:
     """Run the updates; the status, and the last numbers on validation data."""
     first: float | None = None
     numbers: dict[str, float] = {}
@@ -146,14 +88,14 @@ def _train(workload: Workload, scheduler: Scheduler, every: int, tell: Tell) -> 
         workload.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         workload.optimizer.step()
-        applied = scheduler.t + 1
+        applied = run.t + 1
         due = applied % every == 0 or applied == workload.steps
         numbers = _measure(workload, "validation") if due else {}
         if not all(map(math.isfinite, numbers.values())):
             return "diverged", {}
-        scheduler.step(loss=value, **_reported(numbers))
-        tell(applied, scheduler.lr, value)
-        if scheduler.done:
+        run.step(loss=value, **_reported(numbers))
+        tell(applied, run.lr, value)
+        if run.done:
             break
     return "ok", numbers or _measure(workload, "validation")
 
@@ -186,7 +128,7 @@ def _made(job: Job) -> Workload:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 — for workloads that use it
     torch.manual_seed(seed)
-    workload = _find(job.facts.spec)[1](seed)
+    workload = find(job.facts.spec)[1](seed)
     if workload.data_hash != job.facts.data_hash or workload.steps != job.facts.steps:
         raise LehrError("a workload must have the same data and number of steps for every seed, but they changed")
     for group in workload.optimizer.param_groups:
@@ -202,41 +144,6 @@ def _exactly(steps: int, batches: Any) -> Iterator[Any]:
         if count == steps:
             return
     raise LehrError(f"batches must hold at least steps={steps}, got {count}; let them go on for more epochs")
-
-
-@functools.cache
-def _find(name: str) -> tuple[str, Maker]:
-    """Found once a process, so that a user's file keeps what it has cached."""
-    return workloads.find(name)
-
-
-def _facts(known_as: str, spec: str, workload: Workload) -> Facts:
-    return Facts(
-        name=known_as,
-        spec=spec,
-        steps=workload.steps,
-        lr=float(workload.optimizer.param_groups[0]["lr"]),
-        metric=workload.metric,
-        best=workload.best,
-        threshold=workload.threshold,
-        steps_per_epoch=workload.steps_per_epoch,
-        evaluate_every=workload.evaluate_every or max(1, workload.steps // REPORTS),
-        data_hash=workload.data_hash,
-        code_hash=_code_hash(spec),
-        about=workload.about,
-        torch=torch.__version__,
-        lehr=lehr.__version__,
-    )
-
-
-def _code_hash(name: str) -> str:
-    """Hash of the file that defines a workload: a changed task is another task."""
-    if name in workloads.BUILT_IN:
-        found = importlib.util.find_spec(f"{workloads.__name__}.{name}")
-        path = found.origin if found and found.origin else ""
-    else:
-        path = name.rpartition(":")[0]
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def _header(job: Job) -> dict[str, Any]:
@@ -282,10 +189,3 @@ def _row(job: Job, status: Status, *, steps: int = 0, **results: Any) -> Row:
         lehr=facts.lehr,
         **results,
     )
-
-
-def _message(error: Exception) -> str:
-    """The error and the line that raised it, as in 'ValueError: too long (train.py, line 12)'."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"

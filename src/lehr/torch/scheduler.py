@@ -281,11 +281,11 @@ class Scheduler(LRScheduler):
         self._lane = CLOSED
         if run.listens or self._count != "calls" or self._calls < WATCHED:
             return
-        start, table = run.ahead()
-        column, at = table["lr"][0], run.t - start
+        table = run.ahead()
+        column, at = table.columns["lr"][0], run.t - table.start
         everything = [("lr", i) for i in range(len(self._groups))]
         if list(self._written) == everything and all(w is column[at] for w in self._written.values()):
-            self._lane_table, self._lane_start, self._lane_value = column, start, column[at]
+            self._lane_table, self._lane_start, self._lane_value = column, table.start, column[at]
             self._lane = (self._groups, len(self._groups), iter(column[at + 1 :]))
 
     def _back_out(self, value: float, last: float) -> None:
@@ -319,12 +319,12 @@ class Scheduler(LRScheduler):
         """Write the values of the next update into the groups that the policy governs."""
         run = self._controller()
         self._lane = CLOSED
-        start, table = run.ahead()
-        at = run.t - start
-        self._written = {}
-        for name, indices in run.governed.items():
-            for i in indices:
-                self._written[name, i] = _put(self._groups[i], name, table[name][i][at])
+        values = run.ahead().at(run.t)
+        self._written = {
+            (name, i): _put(self._groups[i], name, values[name][i])
+            for name, indices in run.governed.items()
+            for i in indices
+        }
         self.base_lrs = list(run.base_lrs)
         self.last_epoch = run.t if self._count != "epochs" else run.t // (run.horizon.steps_per_epoch or 1)
         self._step_count = self.last_epoch + 1

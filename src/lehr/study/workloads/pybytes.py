@@ -23,9 +23,10 @@ from torch.nn import functional
 from lehr.study.workloads.data import short_hash
 from lehr.study.workloads.workload import Split, Workload
 
-STEPS = 1000
+STEPS = 2400
 BATCH, CONTEXT = 8, 64  # windows, bytes a window
-PEAK = 3e-3
+PEAK = 0.01
+BETAS = (0.9, 0.95)  # as usual for language models
 LAYERS, HEADS, WIDTH = 2, 4, 64
 SIZES = {"train": 2**21, "validation": 2**12, "test": 2**16}  # bytes
 SKIPPED = {"test", "tests", "idle_test", "encodings", "pydoc_data"}  # tests, and tables in the guise of code
@@ -63,7 +64,7 @@ class Block(nn.Module):
         super().__init__()
         self.before_attention, self.before_feed = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.query_key_value, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.feed = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
+        self.feed = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Same shape out as in: (windows, bytes, WIDTH)."""
@@ -83,8 +84,6 @@ class NextByte(nn.Module):
         self.byte, self.position = nn.Embedding(256, WIDTH), nn.Embedding(CONTEXT, WIDTH)
         self.blocks = nn.Sequential(*(Block() for _ in range(LAYERS)), nn.LayerNorm(WIDTH))
         self.scores = nn.Linear(WIDTH, 256)
-        for table in (self.byte, self.position):
-            nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, text: Tensor) -> Tensor:
         """Scores, shape (windows, bytes, 256)."""
@@ -142,7 +141,7 @@ def make(seed: int) -> Workload:
         model = NextByte()
     return Workload(
         model=model,
-        optimizer=torch.optim.AdamW(model.parameters(), lr=PEAK, fused=True),
+        optimizer=torch.optim.AdamW(model.parameters(), lr=PEAK, betas=BETAS, fused=True),
         batches=Windows(data.train, STEPS, seed),
         loss=loss,
         evaluate=evaluate,
