@@ -79,7 +79,16 @@ def test_decimals_are_exact_not_the_nearest_float() -> None:
 
 @pytest.mark.parametrize(
     ("amount", "steps"),
-    [("0", 0), ("0.4", 0), ("0.5", 1), ("0.6", 1), ("1.5", 2), ("2.5", 3), ("2.4999999999999999999", 2), ("1e18", 10**18)],
+    [
+        ("0", 0),
+        ("0.4", 0),
+        ("0.5", 1),
+        ("0.6", 1),
+        ("1.5", 2),
+        ("2.5", 3),
+        ("2.4999999999999999999", 2),
+        ("1e18", 10**18),
+    ],
 )
 def test_the_one_rounding_is_half_up(amount: str, steps: int) -> None:
     assert half_up(Fraction(amount)) == steps
@@ -88,7 +97,14 @@ def test_the_one_rounding_is_half_up(amount: str, steps: int) -> None:
 
 @pytest.mark.parametrize(
     ("length", "steps"),
-    [("10%", 100), ("0.05%", Fraction(1, 2)), ("3 epochs", 150), ("100 samples", Fraction(25, 8)), ("4096 tokens", 2), (7, 7)],
+    [
+        ("10%", 100),
+        ("0.05%", Fraction(1, 2)),
+        ("3 epochs", 150),
+        ("100 samples", Fraction(25, 8)),
+        ("4096 tokens", 2),
+        (7, 7),
+    ],
 )
 def test_a_horizon_measures_every_unit(length: int | str, steps: int | Fraction) -> None:
     assert HORIZON.measure(as_length(length, "it")) == steps
@@ -96,13 +112,20 @@ def test_a_horizon_measures_every_unit(length: int | str, steps: int | Fraction)
 
 @pytest.mark.parametrize(
     ("length", "missing"),
-    [("10%", "steps"), ("1 epoch", "steps_per_epoch"), ("9 samples", "samples_per_step"), ("9 tokens", "tokens_per_step")],
+    [
+        ("10%", "steps"),
+        ("1 epoch", "steps_per_epoch"),
+        ("9 samples", "samples_per_step"),
+        ("9 tokens", "tokens_per_step"),
+    ],
 )
 def test_a_horizon_says_what_it_lacks(length: str, missing: str) -> None:
     measured = as_length(length, "it")
     assert Horizon().lacks(measured) == missing
     assert HORIZON.lacks(measured) == ""
-    with pytest.raises(LehrError, match=rf"'{length}' needs a horizon with {missing}; give Horizon\({missing}=\.\.\.\)"):
+    with pytest.raises(
+        LehrError, match=rf"'{length}' needs a horizon with {missing}; give Horizon\({missing}=\.\.\.\)"
+    ):
         Horizon().measure(measured)
 
 
@@ -136,7 +159,7 @@ def test_observations_have_no_length_in_steps() -> None:
 def test_the_length_of_a_run_in_any_unit(arguments: dict[str, Any], steps: int | None) -> None:
     horizon = Horizon(**arguments)
     assert horizon.steps == steps
-    assert horizon == Horizon(**{**arguments, **({"steps": steps, "epochs": None, "samples": None, "tokens": None})})
+    assert horizon == Horizon(**{**arguments, "steps": steps, "epochs": None, "samples": None, "tokens": None})
 
 
 def test_a_horizon_is_a_value() -> None:
@@ -162,7 +185,9 @@ class Sharded:
 class Loader:
     """As much of a data loader as a horizon looks at."""
 
-    def __init__(self, batches: int | None, batch_size: Any = 8, sampler: Any = None, batch_sampler: Any = None) -> None:
+    def __init__(
+        self, batches: int | None, batch_size: Any = 8, sampler: Any = None, batch_sampler: Any = None
+    ) -> None:
         self.batches, self.batch_size, self.sampler, self.batch_sampler = batches, batch_size, sampler, batch_sampler
 
     def __len__(self) -> int:
@@ -180,7 +205,11 @@ class Loader:
         (Loader(10), {"steps": 7}, Horizon(steps=7, steps_per_epoch=10, samples_per_step=8)),
         (Loader(10), {}, Horizon(steps_per_epoch=10, samples_per_step=8)),
         (Loader(10), {"epochs": 1, "world_size": 4}, Horizon(steps=3, steps_per_epoch=3, samples_per_step=32)),
-        (Loader(10), {"epochs": 1, "world_size": 4, "accumulate": 2}, Horizon(steps=2, steps_per_epoch=2, samples_per_step=64)),
+        (
+            Loader(10),
+            {"epochs": 1, "world_size": 4, "accumulate": 2},
+            Horizon(steps=2, steps_per_epoch=2, samples_per_step=64),
+        ),
         (
             Loader(10, sampler=Sharded(4)),
             {"epochs": 1, "world_size": 4},
@@ -199,7 +228,11 @@ class Loader:
         ),
         (Loader(10, batch_size=None), {"epochs": 1}, Horizon(steps=10, steps_per_epoch=10)),
         (Loader(None), {"steps": 100}, Horizon(steps=100, samples_per_step=8)),
-        (Loader(None), {"steps_per_epoch": 25, "epochs": 4}, Horizon(steps=100, steps_per_epoch=25, samples_per_step=8)),
+        (
+            Loader(None),
+            {"steps_per_epoch": 25, "epochs": 4},
+            Horizon(steps=100, steps_per_epoch=25, samples_per_step=8),
+        ),
         (range(10), {"epochs": 3, "accumulate": 4}, Horizon(steps=9, steps_per_epoch=3)),
         (iter(range(10)), {"steps": 5}, Horizon(steps=5)),
     ],
@@ -226,11 +259,12 @@ def test_a_loader_that_says_too_little_or_nonsense(loader: Any, arguments: dict[
         Horizon.from_loader(loader, **arguments)
 
 
+@pytest.mark.frameworks
 def test_loaders_of_torch() -> None:
-    data = pytest.importorskip("torch.utils.data")
-    torch = pytest.importorskip("torch")
+    import torch
+    from torch.utils import data
 
-    class Stream(data.IterableDataset):  # type: ignore[misc, name-defined]
+    class Stream(data.IterableDataset[int]):
         def __iter__(self) -> Any:
             return iter(range(5))
 

@@ -11,7 +11,8 @@ import pytest
 
 import lehr
 from lehr.rules.signals import Best
-from lehr.rules.triggers import Observation, Plateaus, PlateausState, Reading, Smooth
+from lehr.rules.trigger import Observation, Reading, Smooth
+from lehr.rules.triggers import Plateaus, PlateausState
 
 NAN, INF = math.nan, math.inf
 
@@ -119,11 +120,13 @@ def test_the_words_of_patience_differ_between_the_peers() -> None:
     assert {flavor: ours(flavor, [1.0] * 8, "min", 5, 1e-4)[0] + 1 for flavor in RULES} == first
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("best", ["min", "max"])
 @pytest.mark.parametrize("patience", [0, 1, 4])
 @pytest.mark.parametrize("seed", range(6))
 def test_torch_flavor_is_the_installed_torch(best: Best, patience: int, seed: int) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode=best, factor=0.999, patience=patience, threshold=0.01, eps=0.0
@@ -136,9 +139,12 @@ def test_torch_flavor_is_the_installed_torch(best: Best, patience: int, seed: in
     assert ours("torch", values, best, patience, 0.01) == fired
 
 
+@pytest.mark.frameworks
 def test_optax_flavor_is_the_installed_optax() -> None:
-    jax = pytest.importorskip("jax")
-    plateau = pytest.importorskip("optax").contrib.reduce_on_plateau(factor=0.5, patience=3, rtol=0.01)
+    import jax
+    import optax
+
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=3, rtol=0.01)
     advance = jax.jit(lambda state, value: plateau.update(1.0, state, value=value)[1])
     state, fired, values = plateau.init(0.0), [], noisy(1)
     for step, value in enumerate(values):

@@ -10,7 +10,7 @@ import pytest
 
 import lehr
 from lehr.rules.signals import Signal
-from lehr.rules.triggers import Observation, Smooth
+from lehr.rules.trigger import Observation, Smooth
 
 val = lehr.metric("val_loss", best="min")
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import lehr
-from lehr.rules.triggers import LessState, Observation, ReachesState, Reading, Smooth, Trigger
+from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
+from lehr.rules.triggers import LessState, ReachesState
 
 loss = lehr.loss
 acc = lehr.metric("accuracy", best="max")

@@ -2,16 +2,16 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.schedules import Curve, Schedule
 from lehr.text import parse
-
-jax = pytest.importorskip("jax")
-jnp = pytest.importorskip("jax.numpy")
 
 HORIZON = Horizon(steps=1000, steps_per_epoch=50, samples_per_step=32, tokens_per_step=2048)
 INT32_MAX = 2**31 - 1
@@ -128,7 +128,6 @@ def test_it_works_inside_scan_and_vmap_and_keeps_the_shape() -> None:
 
 
 def test_optax_takes_a_curve_as_its_schedule() -> None:
-    optax = pytest.importorskip("optax")
     curve = parse("warmup(3).then(cosine(10, to=0.1))").resolve()
     optimizer = optax.sgd(curve)
     parameters = jnp.asarray(1.0)

@@ -99,6 +99,11 @@ def test_evaluation_does_not_disturb_training(toy: Facts, tmp_path: Path) -> Non
     assert trained(job(noisy, tmp_path)).test_loss == trained(job(toy, tmp_path)).test_loss
 
 
+def test_a_frozen_part_of_the_model_stays_in_eval_mode(tmp_path: Path) -> None:
+    frozen = trained(job(describe(f"{TOY}:without_dropout"), tmp_path, seed=1))
+    assert frozen.status == "ok"  # its loss raises when the part is in training mode
+
+
 @pytest.mark.parametrize(
     "rule",
     [

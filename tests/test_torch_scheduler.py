@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import lehr
-
-torch = pytest.importorskip("torch")
-
-from lehr.torch import Scheduler  # noqa: E402  # needs torch
+from lehr.torch import Scheduler
 
 Optimizer = Any
 

@@ -6,12 +6,10 @@ import warnings
 from typing import Any
 
 import pytest
+import torch
 
 import lehr
-
-torch = pytest.importorskip("torch")
-
-from lehr.torch import Scheduler  # noqa: E402  # needs torch
+from lehr.torch import Scheduler
 
 CURVE = lehr.linear().resolve(steps=20)
 RULE = "Policy(linear(), rules=[when(loss.reaches(0)).scale(0.5)])"

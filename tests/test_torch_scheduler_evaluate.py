@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import lehr
-
-torch = pytest.importorskip("torch")
-
-from lehr.torch import Scheduler  # noqa: E402  # needs torch
+from lehr.torch import Scheduler
 
 POLICY = "when(evaluation('acc', every=2, best='max').reaches(0.9)).scale(0.5)"
 

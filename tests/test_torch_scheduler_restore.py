@@ -8,12 +8,10 @@ import json
 from typing import Any
 
 import pytest
+import torch
 
 import lehr
-
-torch = pytest.importorskip("torch")
-
-from lehr.torch import Scheduler  # noqa: E402  # needs torch
+from lehr.torch import Scheduler
 
 STEPS = 30
 LOSSES = [1.0, 0.9, 0.85, 0.84, 0.84, 0.84, 0.3] * 5

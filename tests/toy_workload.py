@@ -95,6 +95,19 @@ def random_evaluation(seed: int) -> Workload:
     return dataclasses.replace(make(seed), evaluate=noisy)
 
 
+def without_dropout(seed: int) -> Workload:
+    """Keeps its dropout in eval mode while the rest trains."""
+    workload = make(seed)
+    assert isinstance(workload.model, nn.Sequential)
+    workload.model[0].eval()
+
+    def checked(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        assert [part.training for part in model.children()] == [False, True]
+        return loss(model, batch)
+
+    return dataclasses.replace(workload, loss=checked)
+
+
 def incomplete(seed: int) -> Workload:
     """Does not measure what it says."""
     return dataclasses.replace(make(seed), evaluate=lambda model, split: {"loss": 1.0})

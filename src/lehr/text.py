@@ -19,7 +19,7 @@ from typing import Any
 from lehr import policy as policies
 from lehr.errors import LehrError
 from lehr.policy import Bind, Groups, Policy, PolicyLike
-from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, rule, triggers, when
+from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, rule, trigger, triggers, when
 from lehr.schedules import Schedule, algebra
 from lehr.schedules import shape as shapes
 from lehr.schedules.catalogue import CATALOGUE
@@ -262,9 +262,9 @@ for _type in (
     triggers.Reaches,
     triggers.Plateaus,
     triggers.Diverges,
-    triggers.Always,
-    triggers.And,
-    triggers.Or,
+    trigger.Always,
+    trigger.And,
+    trigger.Or,
     rule.Rule,
     Signal,
     Policy,

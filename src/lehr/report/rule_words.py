@@ -8,7 +8,8 @@ from lehr.lengths import Length
 from lehr.report.wording import short
 from lehr.rules import Rule, Signal, Trigger
 from lehr.rules.actions import Action, Begin, Relax, Saturate, Scale, Stop
-from lehr.rules.triggers import Always, And, Diverges, ImprovesLessThan, Or, Plateaus, Reaches
+from lehr.rules.trigger import Always, And, Or
+from lehr.rules.triggers import Diverges, ImprovesLessThan, Plateaus, Reaches
 
 __all__ = ["rule_in_words"]
 

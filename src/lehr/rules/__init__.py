@@ -3,7 +3,7 @@
 from lehr.rules.actions import Action, Begin, Stop
 from lehr.rules.rule import Rule, RuleState, when
 from lehr.rules.signals import Signal, evaluation, loss, metric
-from lehr.rules.triggers import Observation, Trigger, always
+from lehr.rules.trigger import Observation, Trigger, always
 
 __all__ = [
     "Action",

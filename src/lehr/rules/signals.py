@@ -9,17 +9,8 @@ from typing import Any, Literal
 
 from lehr.errors import LehrError
 from lehr.lengths import Length, LengthLike, as_length
-from lehr.rules.triggers import (
-    Diverges,
-    Flavor,
-    ImprovesLessThan,
-    Observation,
-    Plateaus,
-    Reaches,
-    Smooth,
-    Trigger,
-    whole,
-)
+from lehr.rules.trigger import Observation, Smooth, Trigger
+from lehr.rules.triggers import Diverges, Flavor, ImprovesLessThan, Plateaus, Reaches, whole
 from lehr.spelling import Value, call
 
 __all__ = ["Best", "Signal", "evaluation", "loss", "metric"]

@@ -1,107 +1,27 @@
-"""Triggers: pure state machines that look at observations and say whether a condition holds, and why.
-
-`update(state, observation) -> (state, reading)`. A reading is fresh if the trigger looked at this very observation; its
-verdict stands until it looks again, so that `&` can join a loss seen at every step with a metric seen once an epoch.
-`after_firing(state)` is what is left when the rule has fired: the evidence forgotten, or the latch closed.
-"""
+"""The triggers of a signal: it improves too slowly, reaches a threshold, stands still, is not finite."""
 
 from __future__ import annotations
 
 import math
 import sys
-from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lehr.errors import LehrError
 from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length, whole_steps
-from lehr.spelling import Value, call, shown
+from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
+from lehr.schedules.schedule import number
+from lehr.spelling import call, shown
 
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = [
-    "Always",
-    "And",
-    "Diverges",
-    "ImprovesLessThan",
-    "Observation",
-    "Or",
-    "Plateaus",
-    "Reaches",
-    "Reading",
-    "Smooth",
-    "Trigger",
-    "always",
-]
+__all__ = ["Diverges", "Flavor", "ImprovesLessThan", "Plateaus", "Reaches", "in_steps", "whole"]
 
 Flavor = Literal["lehr", "torch", "keras", "optax"]
 FLAVORS = ("lehr", "torch", "keras", "optax")
 LARGEST = sys.float_info.max
-
-
-class Observation(NamedTuple):
-    """Named numbers reported at a step."""
-
-    step: int
-    numbers: Mapping[str, float]
-    applied: bool  # whether it reports an applied update (`step`), or only tells (`observe`)
-
-
-class Reading(NamedTuple):
-    """What a trigger says of one observation."""
-
-    holds: bool
-    fresh: bool  # whether the trigger looked at this observation
-    words: str  # the evidence, in words with numbers; empty if it does not hold
-
-
-class Smooth(NamedTuple):
-    """Memory of a smoothed signal."""
-
-    mean: float = 0.0  # the weighted sum of what was seen
-    weight: float = 0.0  # of all that was seen; mean / weight is free of the bias of the start
-
-
-class Trigger(Value):
-    """A condition on signals. Triggers join with `|` and `&`."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def signals(self) -> tuple[Signal, ...]:
-        """The signals it reads."""
-
-    @abstractmethod
-    def resolve(self, horizon: Horizon) -> Trigger:
-        """The same trigger with its windows in steps."""
-
-    @abstractmethod
-    def init(self) -> Any:
-        """The memory before anything was seen: a NamedTuple of plain numbers."""
-
-    @abstractmethod
-    def update(self, state: Any, observation: Observation) -> tuple[Any, Reading]:
-        """One transition. Pure: the same state and observation give the same result."""
-
-    @abstractmethod
-    def after_firing(self, state: Any) -> Any:
-        """The memory after its rule has fired."""
-
-    def heeds(self, observation: Observation) -> bool:
-        """Whether the observation holds anything for it."""
-        return any(signal.name in observation.numbers for signal in self.signals())
-
-    def __or__(self, other: Trigger) -> Or:
-        return Or(self, _trigger(other, "|"))
-
-    def __and__(self, other: Trigger) -> And:
-        return And(self, _trigger(other, "&"))
-
-    def __bool__(self) -> bool:
-        raise LehrError(f"{self!r} has no truth value; join triggers with & and |, not with and, or, not")
 
 
 class LessState(NamedTuple):
@@ -126,7 +46,7 @@ class ImprovesLessThan(Trigger):
     test: str = "means"
 
     def __post_init__(self) -> None:
-        share = _number(self.improvement, "improves_less_than(improvement=...)")
+        share = number(self.improvement, "improves_less_than(improvement=...)")
         over = as_length(self.over, "improves_less_than(over=...)", RULE_UNITS)
         if not 0 <= share < 1:
             raise LehrError(
@@ -231,8 +151,8 @@ class Reaches(Trigger):
     rearm: float | None = None
 
     def __post_init__(self) -> None:
-        threshold = _number(self.threshold, "reaches(threshold)")
-        rearm = None if self.rearm is None else _number(self.rearm, "reaches(rearm=...)")
+        threshold = number(self.threshold, "reaches(threshold)")
+        rearm = None if self.rearm is None else number(self.rearm, "reaches(rearm=...)")
         if rearm is not None and not self._better(threshold, rearm):
             raise LehrError(
                 f"reaches(rearm=...) must be worse than the threshold {threshold!r} (best={self.signal.best!r}), "
@@ -296,7 +216,7 @@ class Plateaus(Trigger):
 
     def __post_init__(self) -> None:
         patience = whole(self.patience, "plateaus(patience=...), a number of observations,", least=0)
-        margin = _number(self.margin, "plateaus(margin=...)")
+        margin = number(self.margin, "plateaus(margin=...)")
         if margin < 0 or (margin >= 1 and self.flavor != "keras"):
             raise LehrError(f"plateaus(margin=...) must be between 0 and 1, got {margin!r}; 1 % is 0.01")
         if self.flavor not in FLAVORS:
@@ -399,123 +319,6 @@ class Diverges(Trigger):
         return DivergesState(False, state.latched or state.holds)
 
 
-class AlwaysState(NamedTuple):
-    """`always` remembers nothing."""
-
-
-@dataclass(frozen=True, repr=False)
-class Always(Trigger):
-    """See `always`."""
-
-    def text(self, full: bool = False) -> str:
-        """`always()`."""
-        return "always()"
-
-    def signals(self) -> tuple[Signal, ...]:
-        """None."""
-        return ()
-
-    def heeds(self, observation: Observation) -> bool:
-        """Applied updates, whatever was reported of them."""
-        return observation.applied
-
-    def resolve(self, horizon: Horizon) -> Trigger:
-        """Unchanged."""
-        return self
-
-    def init(self) -> AlwaysState:
-        """Nothing."""
-        return AlwaysState()
-
-    def update(self, state: AlwaysState, observation: Observation) -> tuple[AlwaysState, Reading]:
-        """Holds after every applied update."""
-        return state, Reading(True, observation.applied, "at every update")
-
-    def after_firing(self, state: AlwaysState) -> AlwaysState:
-        """Nothing."""
-        return state
-
-
-def always() -> Trigger:
-    """The trigger that holds after every applied update.
-
-    Example:
-        >>> import lehr
-        >>> lehr.when(lehr.always()).relax(eta=0.01)
-        when(always()).relax(eta=0.01)
-
-    Source: feedback acts in training loops written by hand, which act at every update.
-    """
-    return Always()
-
-
-class PairState(NamedTuple):
-    """Memory of two joined triggers."""
-
-    left: Any
-    right: Any
-
-
-@dataclass(frozen=True, repr=False)
-class _Joined(Trigger):
-    left: Trigger
-    right: Trigger
-
-    def signals(self) -> tuple[Signal, ...]:
-        return self.left.signals() + self.right.signals()
-
-    def heeds(self, observation: Observation) -> bool:
-        return self.left.heeds(observation) or self.right.heeds(observation)
-
-    def resolve(self, horizon: Horizon) -> Trigger:
-        return replace(self, left=self.left.resolve(horizon), right=self.right.resolve(horizon))
-
-    def init(self) -> PairState:
-        return PairState(self.left.init(), self.right.init())
-
-    def after_firing(self, state: PairState) -> PairState:
-        return PairState(self.left.after_firing(state.left), self.right.after_firing(state.right))
-
-    def update(self, state: PairState, observation: Observation) -> tuple[PairState, Reading]:
-        left, one = self.left.update(state.left, observation)
-        right, two = self.right.update(state.right, observation)
-        return PairState(left, right), self._join(one, two)
-
-    @abstractmethod
-    def _join(self, one: Reading, two: Reading) -> Reading: ...
-
-
-@dataclass(frozen=True, repr=False)
-class And(_Joined):
-    """Both hold; made by `a & b`."""
-
-    def text(self, full: bool = False) -> str:
-        """`a & b`."""
-        left = f"({self.left.text(full)})" if isinstance(self.left, Or) else self.left.text(full)
-        right = f"({self.right.text(full)})" if isinstance(self.right, _Joined) else self.right.text(full)
-        return f"{left} & {right}"
-
-    def _join(self, one: Reading, two: Reading) -> Reading:
-        holds = one.holds and two.holds
-        return Reading(holds, one.fresh or two.fresh, f"{one.words} and {two.words}" if holds else "")
-
-
-@dataclass(frozen=True, repr=False)
-class Or(_Joined):
-    """One of them holds; made by `a | b`."""
-
-    def text(self, full: bool = False) -> str:
-        """`a | b`."""
-        right = f"({self.right.text(full)})" if isinstance(self.right, Or) else self.right.text(full)
-        return f"{self.left.text(full)} | {right}"
-
-    def _join(self, one: Reading, two: Reading) -> Reading:
-        held = [reading for reading in (one, two) if reading.holds]
-        # A verdict that only stands does not fire again because the other trigger looked.
-        fresh = any(reading.fresh for reading in held)
-        return Reading(bool(held), fresh, " and ".join(r.words for r in held if r.words))
-
-
 def in_steps(length: Length, horizon: Horizon) -> Length:
     """The length in whole steps; observations stay what they are."""
     if length.unit == "observations":
@@ -529,20 +332,6 @@ def whole(value: Any, what: str, least: int) -> int:
     if not (math.isfinite(number) and number == int(number) and number >= least):
         raise LehrError(f"{what} must be a whole number of at least {least}, got {shown(value)}")
     return int(number)
-
-
-def _trigger(value: Any, operator: str) -> Trigger:
-    if not isinstance(value, Trigger):
-        raise LehrError(
-            f"{operator} joins two triggers, got {value!r}; a signal becomes one by .reaches(0.9) and the like"
-        )
-    return value
-
-
-def _number(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise LehrError(f"{what} must be a finite number, got {value!r}")
-    return float(value)
 
 
 def _set(value: Any, **fields: Any) -> None:

@@ -78,7 +78,6 @@ def _train(workload: Workload, run: Scheduler, every: int, tell: Tell) -> tuple[
     """Run the updates; the status, and the last numbers on validation data."""
     first: float | None = None
     numbers: dict[str, float] = {}
-    workload.model.train()
     for batch in _exactly(workload.steps, workload.batches):
         loss = workload.loss(workload.model, batch)
         value = loss.item()
@@ -102,10 +101,9 @@ def _train(workload: Workload, run: Scheduler, every: int, tell: Tell) -> tuple[
 
 def _measure(workload: Workload, split: Split) -> dict[str, float]:
     """The workload's numbers on a split: eval mode, no gradients, training's randomness untouched."""
-    workload.model.eval()
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), _other_randomness_kept():
+    with _training_undisturbed(workload.model), torch.no_grad():
+        workload.model.eval()
         numbers = workload.evaluate(workload.model, split)
-    workload.model.train()
     missing = {"loss", workload.metric} - numbers.keys()
     if missing:
         raise LehrError(f"evaluate must return 'loss' and {workload.metric!r}, got {sorted(numbers)}")
@@ -113,13 +111,18 @@ def _measure(workload: Workload, split: Split) -> dict[str, float]:
 
 
 @contextmanager
-def _other_randomness_kept() -> Iterator[None]:
+def _training_undisturbed(model: torch.nn.Module) -> Iterator[None]:
+    """Afterwards the mode of every module and the CPU's randomness are as they were."""
+    modes = [(module, module.training) for module in model.modules()]
     python, array = random.getstate(), np.random.get_state()  # noqa: NPY002 — workloads may use it
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(array)  # noqa: NPY002
+        for module, training in modes:
+            module.training = training
 
 
 def _made(job: Job) -> Workload:

@@ -1,0 +1,210 @@
+"""What a trigger is, and those without a signal of their own: `always`, `a & b`, `a | b`.
+
+A trigger is a pure state machine: `update(state, observation) -> (state, reading)`. A reading is fresh if the trigger
+looked at this very observation; its verdict stands until it looks again, so that `&` can join a loss seen at every step
+with a metric seen once an epoch. `after_firing(state)` is what is left when the rule has fired: the evidence forgotten,
+or the latch closed.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lehr.errors import LehrError
+from lehr.lengths import Horizon
+from lehr.spelling import Value
+
+if TYPE_CHECKING:
+    from lehr.rules.signals import Signal
+
+__all__ = ["Always", "And", "Observation", "Or", "Reading", "Smooth", "Trigger", "always"]
+
+
+class Observation(NamedTuple):
+    """Named numbers reported at a step."""
+
+    step: int
+    numbers: Mapping[str, float]
+    applied: bool  # whether it reports an applied update (`step`), or only tells (`observe`)
+
+
+class Reading(NamedTuple):
+    """What a trigger says of one observation."""
+
+    holds: bool
+    fresh: bool  # whether the trigger looked at this observation
+    words: str  # the evidence, in words with numbers; empty if it does not hold
+
+
+class Smooth(NamedTuple):
+    """Memory of a smoothed signal."""
+
+    mean: float = 0.0  # the weighted sum of what was seen
+    weight: float = 0.0  # of all that was seen; mean / weight is free of the bias of the start
+
+
+class Trigger(Value):
+    """A condition on signals. Triggers join with `|` and `&`."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def signals(self) -> tuple[Signal, ...]:
+        """The signals it reads."""
+
+    @abstractmethod
+    def resolve(self, horizon: Horizon) -> Trigger:
+        """The same trigger with its windows in steps."""
+
+    @abstractmethod
+    def init(self) -> Any:
+        """The memory before anything was seen: a NamedTuple of plain numbers."""
+
+    @abstractmethod
+    def update(self, state: Any, observation: Observation) -> tuple[Any, Reading]:
+        """One transition. Pure: the same state and observation give the same result."""
+
+    @abstractmethod
+    def after_firing(self, state: Any) -> Any:
+        """The memory after its rule has fired."""
+
+    def heeds(self, observation: Observation) -> bool:
+        """Whether the observation holds anything for it."""
+        return any(signal.name in observation.numbers for signal in self.signals())
+
+    def __or__(self, other: Trigger) -> Or:
+        return Or(self, _trigger(other, "|"))
+
+    def __and__(self, other: Trigger) -> And:
+        return And(self, _trigger(other, "&"))
+
+    def __bool__(self) -> bool:
+        raise LehrError(f"{self!r} has no truth value; join triggers with & and |, not with and, or, not")
+
+
+class AlwaysState(NamedTuple):
+    """`always` remembers nothing."""
+
+
+@dataclass(frozen=True, repr=False)
+class Always(Trigger):
+    """See `always`."""
+
+    def text(self, full: bool = False) -> str:
+        """`always()`."""
+        return "always()"
+
+    def signals(self) -> tuple[Signal, ...]:
+        """None."""
+        return ()
+
+    def heeds(self, observation: Observation) -> bool:
+        """Applied updates, whatever was reported of them."""
+        return observation.applied
+
+    def resolve(self, horizon: Horizon) -> Trigger:
+        """Unchanged."""
+        return self
+
+    def init(self) -> AlwaysState:
+        """Nothing."""
+        return AlwaysState()
+
+    def update(self, state: AlwaysState, observation: Observation) -> tuple[AlwaysState, Reading]:
+        """Holds after every applied update."""
+        return state, Reading(True, observation.applied, "at every update")
+
+    def after_firing(self, state: AlwaysState) -> AlwaysState:
+        """Nothing."""
+        return state
+
+
+def always() -> Trigger:
+    """The trigger that holds after every applied update.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.always()).relax(eta=0.01)
+        when(always()).relax(eta=0.01)
+
+    Source: feedback acts in training loops written by hand, which act at every update.
+    """
+    return Always()
+
+
+class PairState(NamedTuple):
+    """Memory of two joined triggers."""
+
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True, repr=False)
+class _Joined(Trigger):
+    left: Trigger
+    right: Trigger
+
+    def signals(self) -> tuple[Signal, ...]:
+        return self.left.signals() + self.right.signals()
+
+    def heeds(self, observation: Observation) -> bool:
+        return self.left.heeds(observation) or self.right.heeds(observation)
+
+    def resolve(self, horizon: Horizon) -> Trigger:
+        return replace(self, left=self.left.resolve(horizon), right=self.right.resolve(horizon))
+
+    def init(self) -> PairState:
+        return PairState(self.left.init(), self.right.init())
+
+    def after_firing(self, state: PairState) -> PairState:
+        return PairState(self.left.after_firing(state.left), self.right.after_firing(state.right))
+
+    def update(self, state: PairState, observation: Observation) -> tuple[PairState, Reading]:
+        left, one = self.left.update(state.left, observation)
+        right, two = self.right.update(state.right, observation)
+        return PairState(left, right), self._join(one, two)
+
+    @abstractmethod
+    def _join(self, one: Reading, two: Reading) -> Reading: ...
+
+
+@dataclass(frozen=True, repr=False)
+class And(_Joined):
+    """Both hold; made by `a & b`."""
+
+    def text(self, full: bool = False) -> str:
+        """`a & b`."""
+        left = f"({self.left.text(full)})" if isinstance(self.left, Or) else self.left.text(full)
+        right = f"({self.right.text(full)})" if isinstance(self.right, _Joined) else self.right.text(full)
+        return f"{left} & {right}"
+
+    def _join(self, one: Reading, two: Reading) -> Reading:
+        holds = one.holds and two.holds
+        return Reading(holds, one.fresh or two.fresh, f"{one.words} and {two.words}" if holds else "")
+
+
+@dataclass(frozen=True, repr=False)
+class Or(_Joined):
+    """One of them holds; made by `a | b`."""
+
+    def text(self, full: bool = False) -> str:
+        """`a | b`."""
+        right = f"({self.right.text(full)})" if isinstance(self.right, Or) else self.right.text(full)
+        return f"{self.left.text(full)} | {right}"
+
+    def _join(self, one: Reading, two: Reading) -> Reading:
+        held = [reading for reading in (one, two) if reading.holds]
+        # A verdict that only stands does not fire again because the other trigger looked.
+        fresh = any(reading.fresh for reading in held)
+        return Reading(bool(held), fresh, " and ".join(r.words for r in held if r.words))
+
+
+def _trigger(value: Any, operator: str) -> Trigger:
+    if not isinstance(value, Trigger):
+        raise LehrError(
+            f"{operator} joins two triggers, got {value!r}; a signal becomes one by .reaches(0.9) and the like"
+        )
+    return value
