@@ -3,7 +3,9 @@
     python benchmarks/kill_resume.py [--workload digits] [--kills 3] [--seed N]
 
 Runs a small study undisturbed, then the same one with SIGKILL at random moments, started again after each, and
-compares rows and traces byte by byte. Exit code 0: the same, and no finished row was lost at any kill; 1: not so.
+compares rows, traces and results byte by byte. Exit code 0: the same, and no finished row was lost at any kill; 1: not
+so. Edit nothing of Lehr meanwhile: a changed workload is another one.
+
 Linux and macOS (SIGKILL); about a minute on two cores.
 """
 
@@ -68,14 +70,18 @@ def _killed(workload: str, folder: Path, more: int, seconds: float) -> set[str]:
 
 
 def _verdict(alone: Path, killed: Path, lost: int) -> int:
-    same_rows = (alone / "rows.jsonl").read_bytes() == (killed / "rows.jsonl").read_bytes()
+    same_rows = _content(alone / "rows.jsonl") == _content(killed / "rows.jsonl")
     traces = [row.trace for row in read_rows(alone / "rows.jsonl")]
-    same_traces = all((alone / trace).read_bytes() == (killed / trace).read_bytes() for trace in traces)
-    same_results = (alone / "study.json").read_bytes() == (killed / "study.json").read_bytes()
+    same_traces = all(_content(alone / trace) == _content(killed / trace) for trace in traces)
+    same_results = _content(alone / "study.json") == _content(killed / "study.json")
     print(f"rows equal: {same_rows}; traces equal: {same_traces}; results equal: {same_results}; rows lost: {lost}")
     good = same_rows and same_traces and same_results and not lost
     print("PASS" if good else "FAIL")
     return 0 if good else 1
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
 
 
 def _keys(folder: Path) -> list[str]:

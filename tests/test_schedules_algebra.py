@@ -35,6 +35,10 @@ def bounds(schedule: Schedule | str, steps: int) -> list[int | None]:
         ("warmup(60).then(cosine(), linear(60))", 100, [0, 60, 60, 120]),  # fixed lengths beyond the run stay
         ("warmup(1000).then(cosine())", 100, [0, 1000, 1000]),
         ("warmup(10).then(hold())", 100, [0, 10, None]),
+        ("warmup(10).then(cosine(), constant(0.1))", 100, [0, 10, 100, None]),
+        ("cosine().then(linear(10), exponential(0.9))", 100, [0, 90, 100, None]),
+        ("warmup(10).then(hold(), hold())", 100, [0, 10, 100, None]),
+        ("warmup(10).then(exponential(0.9))", 100, [0, 10, None]),
         ("warmup(10).then(linear(10))", 100, [0, 10, 20]),
         ("warmup(0).then(linear(10))", 100, [0, 0, 10]),
         ("hold('12.5%').then(hold('12.5%'), hold('12.5%'), hold('12.5%'), cosine())", 12, [0, 2, 3, 5, 6, 12]),
@@ -160,6 +164,13 @@ def test_a_filling_factor_fills_and_a_longer_fixed_one_keeps_its_pace() -> None:
     curve = (cosine() * linear(200)).resolve(steps=100)
     assert curve.length == 100
     assert curve(50) == pytest.approx(0.5 * 0.75)
+
+
+def test_an_endless_factor_of_a_filling_product_goes_on_as_it_would_alone() -> None:
+    steps = np.arange(100)
+    for endless in (cosine(7).repeat(scale=0.5), cosine(7).repeat(stretch=2), warmup(10).then(constant(0.5)), hold()):
+        whole = (linear() * endless).resolve(steps=100)
+        assert whole(steps) == pytest.approx(linear(100).resolve()(steps) * endless.resolve()(steps), rel=1e-15)
 
 
 def test_products_are_stored_flat_and_scaled_is_a_product() -> None:

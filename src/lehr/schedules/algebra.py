@@ -108,13 +108,17 @@ class Sequence(Schedule):
         What the fixed members leave of `length` is for the one that fills; if they need more, they have it.
         """
         extents = _before_others([member.extent(context) for member in self.members])
-        if length is None:  # the last member never ends
-            return boundaries([item for item in extents if isinstance(item, Fraction)], None)
+        if length is not None and extents[-1] is Extent.OPEN and Extent.FILLING not in extents:
+            extents[-1] = Extent.FILLING  # it ends before something else, so its hold fills
         fixed = _fixed(extents)
-        left = max(length - fixed, Fraction(0))
-        filling = any(isinstance(item, Extent) for item in extents)
-        sizes = [left if isinstance(item, Extent) else item for item in extents]
-        return boundaries(sizes, max(length, whole_steps(fixed)) if filling else length)
+        if Extent.FILLING in extents:
+            left = max((length or 0) - fixed, Fraction(0))
+            sizes = [left if item is Extent.FILLING else item for item in extents]
+            length = max(length or 0, whole_steps(fixed))
+        else:
+            sizes = [*extents]
+            length = None if isinstance(extents[-1], Extent) else length
+        return boundaries([size for size in sizes if isinstance(size, Fraction)], length)
 
     def lengths(self) -> Iterator[Length]:
         """Those of all members."""
@@ -161,7 +165,10 @@ class Product(Schedule):
         curves = []
         for i, member in enumerate(self.members):
             own = member.extent(context)
-            steps = whole_steps(own) if isinstance(own, Fraction) and own != extent else length
+            if own is Extent.FILLING or own == extent:
+                steps = length
+            else:
+                steps = whole_steps(own) if isinstance(own, Fraction) else None
             curves.append(member.build(context, start if i == 0 else 1.0, steps))
 
         def evaluate(t: Array) -> Array:
@@ -260,7 +267,7 @@ class Repeat(_Wrapped):
         if not isinstance(one, Fraction):
             one = Fraction(length or 0) / _geometric(self._ratio, self.times or 1)
         if self.times is None:
-            one = Fraction(whole_steps(one))
+            one, length = Fraction(whole_steps(one)), None
         if one == 0 and self.times is None:
             raise LehrError(f"repeat() for ever needs a schedule of at least one step, got {shown(self.inner)}")
         cycles = self._equal(one, length) or self._table(one, length)
@@ -298,7 +305,7 @@ class Repeat(_Wrapped):
 
     def _table(self, one: Fraction, length: int | None) -> _Cycles:
         exact = _cycle_lengths(one, self._ratio, self.times)
-        bounds = boundaries(exact, length if self.times is not None else None)
+        bounds = boundaries(exact, length)
         grown = accumulate([self._ratio] * (len(exact) - 1), mul, initial=Fraction(1))
         sizes = [(b - a, g) for a, b, g in zip(bounds, bounds[1:], grown, strict=False)]
         return _Cycles(sizes, bounds, self.times)
@@ -425,11 +432,15 @@ def kind(schedule: Schedule) -> Extent | None:
 def boundaries(sizes: list[Fraction], total: int | None) -> list[int]:
     """Where parts of exact sizes begin and end, in whole steps: rounded cumulatively, half up.
 
-    A positive size has at least one step, which its neighbour gives if the whole must end at `total`.
+    Parts that would end elsewhere than at `total` shrink or grow in proportion. A positive size has at least one step,
+    which its neighbour gives.
     """
+    reached = sum(sizes, Fraction(0))
+    if total is not None and reached > 0 and half_up(reached) != total:
+        sizes = [size * total / reached for size in sizes]
     bounds = [0]
-    for reached, size in zip(accumulate(sizes), sizes, strict=True):
-        bounds.append(max(half_up(reached), bounds[-1] + (size > 0)))
+    for end, size in zip(accumulate(sizes), sizes, strict=True):
+        bounds.append(max(half_up(end), bounds[-1] + (size > 0)))
     if total is not None:
         bounds[-1] = total
         for i in range(len(sizes) - 1, 0, -1):

@@ -10,6 +10,7 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,9 @@ def _make(name: str, seed: int) -> Workload:
         module = importlib.import_module(f"{__name__}.{name}")
         return cast(Maker, module.make)(seed)
     except ModuleNotFoundError as missing:
-        raise LehrError(f"workload {name!r} needs {missing.name!r}; install it with: pip install 'lehr[lab]'") from missing
+        raise LehrError(
+            f"workload {name!r} needs {missing.name!r}, which is not installed: pip install 'lehr[lab]'"
+        ) from missing
 
 
 BUILT_IN: Mapping[str, Maker] = {name: functools.partial(_make, name) for name in ("digits", "flights", "pybytes")}
@@ -43,7 +46,7 @@ def find(name: str) -> tuple[str, Maker]:
         the name, and the function that makes the workload for a seed.
 
     Raises:
-        LehrError: no such workload, file or function.
+        LehrError: no such workload, file or function, or the file cannot be imported.
 
     Example:
         >>> name, make = find("digits")
@@ -55,7 +58,7 @@ def find(name: str) -> tuple[str, Maker]:
     path, colon, function = name.rpartition(":")
     if not colon or not path.endswith(".py"):
         raise LehrError(_unknown(name))
-    return name, _function(_module(Path(path)), function, name)
+    return name, _function(_module(Path(path).resolve()), function, name)
 
 
 def _unknown(name: str) -> str:
@@ -66,15 +69,26 @@ def _unknown(name: str) -> str:
     )
 
 
+@functools.cache
 def _module(path: Path) -> ModuleType:
-    """Run a user's file as a module that is not entered among the imported ones."""
+    """A user's file, run once a process; it may import its neighbours, and its data stays read."""
     if not path.is_file():
         raise LehrError(f"workload file must exist; got {str(path)!r}, seen from {str(Path.cwd())!r}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
+    spec = importlib.util.spec_from_file_location(f"lehr_workload_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise LehrError(f"workload file must be Python source; got {str(path)!r}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    sys.modules[spec.name] = module  # where dataclasses and pickle look up the module of a class
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[spec.name]
+        raise LehrError(
+            f"workload file {path.name!r} must import without error, but raised {type(error).__name__}: {error}; "
+            "keep what trains under `if __name__ == '__main__':`"
+        ) from error
     return module
 
 
