@@ -1,6 +1,6 @@
 """What `import lehr` costs beyond `import numpy`: fresh interpreters, in turns.
 
-    pytest benchmarks/test_import_time.py --benchmark-only -s
+pytest benchmarks/test_import_time.py --benchmark-only -s
 """
 
 from __future__ import annotations

@@ -18,9 +18,7 @@ def build() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     return model, torch.optim.AdamW(model.parameters(), lr=0.01)
 
 
-def train(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, scheduler: Scheduler, updates: int
-) -> list[float]:
+def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, scheduler: Scheduler, updates: int) -> list[float]:
     lrs = []
     for _ in range(updates):
         lrs.append(scheduler.lr)

@@ -22,9 +22,7 @@ POLICIES = {
     # adjustment: reacting to what is measured
     "loss-based": lehr.when(lehr.loss.improves_less_than(0.2, over=50)).scale(0.5),
     "metric-based": lehr.when(ACCURACY.reaches(0.9)).saturate(eta=0.3),
-    "performance-based": lehr.when(
-        lehr.evaluation("held_out", every=20, best="max").reaches(0.9)
-    ).saturate(eta=0.3),
+    "performance-based": lehr.when(lehr.evaluation("held_out", every=20, best="max").reaches(0.9)).saturate(eta=0.3),
     "naive feedback at every update": lehr.when(lehr.always()).relax(eta=0.005),
 }
 

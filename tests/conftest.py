@@ -1,8 +1,7 @@
-"""What tests share: the cases that every conformance battery runs through, and hypothesis's way of drawing schedules."""
+"""What tests share: the schedules and runs that every conformance battery goes through, and hypothesis's profile."""
 
 import hypothesis
 import pytest
-from hypothesis import strategies as st
 
 from lehr.lengths import Horizon
 from lehr.schedules import Schedule

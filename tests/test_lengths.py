@@ -273,7 +273,7 @@ def test_loaders_of_torch() -> None:
         steps=14, steps_per_epoch=7, samples_per_step=16
     )
     assert Horizon.from_loader(data.DataLoader(rows, batch_size=8, drop_last=True), epochs=1).steps == 12
-    sharded = data.DistributedSampler(rows, num_replicas=4, rank=0)
+    sharded: Any = data.DistributedSampler(rows, num_replicas=4, rank=0)
     assert Horizon.from_loader(data.DataLoader(rows, batch_size=5, sampler=sharded), epochs=1, world_size=4) == Horizon(
         steps=5, steps_per_epoch=5, samples_per_step=20
     )

@@ -115,7 +115,7 @@ def test_so_does_what_ends_in_a_hold(open_ended: Schedule) -> None:
         (lambda: cosine().then(), "needs at least one schedule to follow, got none"),
         (lambda: cosine().then(0.5), r"must be given schedules, got 0\.5; rules belong in Policy"),  # type: ignore[arg-type]
         (lambda: cosine() * 0.5, r"\* joins two schedules, got 0\.5; for a number use \.scaled\(k\)"),  # type: ignore[operator]
-        (lambda: 2 * cosine(), r"\* joins two schedules, got 2; for a number use \.scaled\(k\)"),  # type: ignore[operator]
+        (lambda: 2 * cosine(), r"\* joins two schedules, got 2; for a number use \.scaled\(k\)"),
         (lambda: constant().repeat(), r"for ever needs a schedule with a length, got constant\(\)"),
         (lambda: cosine().repeat(), "for ever needs a schedule with a length"),
         (lambda: constant().repeat(3), "never ends, so it cannot repeat"),
@@ -223,7 +223,13 @@ def test_every_cycle_gets_the_first_ones_start() -> None:
 
 @pytest.mark.parametrize(
     ("times", "stretch", "steps", "starts"),
-    [(3, 2, 700, [0, 100, 300]), (3, 2, 100, [0, 14, 43]), (4, 1, 10, [0, 3, 5, 8]), (2, 0.5, 90, [0, 60]), (5, 1, 3, None)],
+    [
+        (3, 2, 700, [0, 100, 300]),
+        (3, 2, 100, [0, 14, 43]),
+        (4, 1, 10, [0, 3, 5, 8]),
+        (2, 0.5, 90, [0, 60]),
+        (5, 1, 3, None),
+    ],
 )
 def test_a_filling_repeat_shares_the_run(times: int, stretch: float, steps: int, starts: list[int] | None) -> None:
     curve = linear().repeat(times, stretch=stretch).resolve(steps=steps)
@@ -271,9 +277,7 @@ def test_staircase_is_sample_and_hold_until_the_end() -> None:
     assert curve(np.arange(12)) == pytest.approx([1.0] * 4 + [0.6] * 4 + [0.2] * 2 + [0.0] * 2)
     assert curve(10) == 0.0
     steps = np.arange(100)
-    assert np.array_equal(
-        exponential(0.5, per=10).staircase(10).resolve()(steps), step_decay(10, 0.5).resolve()(steps)
-    )
+    assert np.array_equal(exponential(0.5, per=10).staircase(10).resolve()(steps), step_decay(10, 0.5).resolve()(steps))
 
 
 def test_stretch_multiplies_every_length_inside() -> None:
@@ -283,7 +287,8 @@ def test_stretch_multiplies_every_length_inside() -> None:
     assert np.array_equal(step_decay(10).stretch(3).resolve()(steps), step_decay(30).resolve()(steps))
     assert np.array_equal(cosine("10%").stretch(2).resolve(steps=500)(steps), cosine(100).resolve()(steps))
     assert np.array_equal(
-        parse("multistep([10, '10%']).stretch(0.5)").resolve(steps=500)(steps), parse("multistep([5, 25])").resolve()(steps)
+        parse("multistep([10, '10%']).stretch(0.5)").resolve(steps=500)(steps),
+        parse("multistep([5, 25])").resolve()(steps),
     )
 
 

@@ -111,7 +111,7 @@ SCHEDULES: list[tuple[Callable[[], Any], str]] = [
     (lambda: lehr.cosine(floor=0.1), "got an unexpected keyword argument 'floor'"),  # type: ignore[call-arg]
     (lambda: lehr.warmup(), r"warmup\(.*\): missing a required argument: 'length'"),  # type: ignore[call-arg]
     (lambda: lehr.warmup(10, start=-0.5), r"warmup\(start=\.\.\.\) must be at least 0"),
-    (lambda: lehr.warmup(10, zero_start=1), r"warmup\(zero_start=\.\.\.\) must be True or False, got 1"),
+    (lambda: lehr.warmup(10, zero_start=1), r"warmup\(zero_start=\.\.\.\) must be True or False, got 1"),  # type: ignore[arg-type]
     (lambda: lehr.polynomial(10, power=0), r"polynomial\(power=\.\.\.\) must be positive, got 0\.0"),
     (lambda: lehr.exponential(0), r"exponential\(gamma=\.\.\.\) must be above 0 and at most 1, got 0"),
     (lambda: lehr.exponential(1.01), "must be above 0 and at most 1, got 1.01"),
@@ -157,7 +157,10 @@ SCHEDULES: list[tuple[Callable[[], Any], str]] = [
     (lambda: Length(Fraction(1, 3), "epochs"), "must be an integer or a decimal Fraction of .*, got Fraction"),
     (lambda: Length(0.5, "epochs"), r"must be an integer or a decimal Fraction .*, got 0\.5"),  # type: ignore[arg-type]
     (lambda: Length(Fraction(3), "weeks"), "of steps, percent, .*, got .* and 'weeks'"),
-    (lambda: as_length("3 epochs", "at_most(n)", ("steps",)), r"at_most\(n\) cannot be counted in epochs, .*; use steps"),
+    (
+        lambda: as_length("3 epochs", "at_most(n)", ("steps",)),
+        r"at_most\(n\) cannot be counted in epochs, .*; use steps",
+    ),
 ]
 
 

@@ -73,11 +73,13 @@ def operated(draw: st.DrawFn, one: Schedule) -> Schedule:
         case 0:
             return one.then(*draw(st.lists(leaves, min_size=1, max_size=3)))
         case 1 | 2:
-            return draw(fixed).then(one)
+            before: Schedule = draw(fixed)
+            return before.then(one)
         case 3:
             return one * draw(leaves)
         case 4:
-            return draw(leaves) * one
+            first: Schedule = draw(leaves)
+            return first * one
         case 5:
             times, stretch = draw(st.sampled_from([1, 2, 3, None])), draw(st.sampled_from([1, 2, 1.5, 0.5]))
             return one.repeat(times, stretch=stretch, scale=draw(st.sampled_from([1, 0.5])))
@@ -99,7 +101,8 @@ def resolved(schedule: Schedule) -> lehr.Curve:
     try:
         return schedule.resolve(HORIZON, lr=0.1)
     except LehrError as error:
-        assume("for ever needs a schedule of at least one step" not in str(error))
+        # Cycles may have no steps, and for ever stretched ones have a cosine_product that grows without end.
+        assume(not any(words in str(error) for words in ("of at least one step", "grows to e^", "must be at most 100")))
         raise
 
 
@@ -204,7 +207,9 @@ def test_two_stretches_are_the_stretch_of_their_product(schedule: Schedule, a: f
 
 @settings(max_examples=50)
 @given(schedules, factors, factors)
-def test_a_clipped_schedule_stays_within_its_bounds_and_is_else_the_same(schedule: Schedule, a: float, b: float) -> None:
+def test_a_clipped_schedule_stays_within_its_bounds_and_is_else_the_same(
+    schedule: Schedule, a: float, b: float
+) -> None:
     steps = np.arange(0, 1100, 7)
     low, high = min(a, b), max(a, b)
     curve = resolved(schedule)

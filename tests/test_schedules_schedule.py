@@ -56,8 +56,10 @@ def test_a_schedule_with_a_length_is_stretched_or_shrunk_to_another_as_a_whole()
 
 def test_a_filling_one_fills_it_and_an_endless_one_does_not_end() -> None:
     steps = np.arange(120)
-    assert np.array_equal(warmup(10).then(cosine()).resolve(steps=999, length=60)(steps)[:60],
-                          warmup(10).then(cosine()).resolve(steps=60)(steps)[:60])
+    assert np.array_equal(
+        warmup(10).then(cosine()).resolve(steps=999, length=60)(steps)[:60],
+        warmup(10).then(cosine()).resolve(steps=60)(steps)[:60],
+    )
     assert constant().resolve(length=50).length is None
     assert warmup(10).then(hold()).resolve(length=50).length is None
 
@@ -83,7 +85,7 @@ def test_what_floats_and_integers_cannot_hold_is_refused_when_it_is_resolved(tex
 def test_nesting_costs_no_more_than_its_depth() -> None:
     plan = linear(10)
     for _ in range(40):
-        plan = warmup(3).then(plan).repeat(2)  # type: ignore[assignment]
+        plan = warmup(3).then(plan).repeat(2)
     assert parse(repr(plan)) == plan
     assert plan.resolve()(10**6) >= 0
 
@@ -94,6 +96,8 @@ def test_a_factor_too_small_is_zero_even_where_numpy_is_told_to_raise() -> None:
         assert constant(1e-320).resolve()(0) == 0.0
 
 
-@pytest.mark.parametrize("steps", [[0, 1, 2], (0, 1, 2), range(3), np.arange(3, dtype=np.int8)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "steps", [[0, 1, 2], (0, 1, 2), range(3), np.arange(3, dtype=np.int8)], ids=lambda s: type(s).__name__
+)
 def test_any_sequence_of_integers_is_an_array_of_steps(steps: Any) -> None:
     assert linear(2).resolve()(steps).tolist() == [1.0, 0.5, 0.0]

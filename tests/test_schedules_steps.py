@@ -7,7 +7,17 @@ import pytest
 
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
-from lehr.schedules import Schedule, exponential, inverse_sqrt, inverse_time, linear, multistep, piecewise, step_decay, warmup
+from lehr.schedules import (
+    Schedule,
+    exponential,
+    inverse_sqrt,
+    inverse_time,
+    linear,
+    multistep,
+    piecewise,
+    step_decay,
+    warmup,
+)
 
 STEPS = np.arange(500)
 HORIZON = Horizon(steps=400, steps_per_epoch=40, samples_per_step=8, tokens_per_step=256)
@@ -95,7 +105,9 @@ def test_the_start_scales_formulas_but_not_values_given_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", [exponential(0.5), step_decay(1, 0.1), multistep(range(500)), exponential(0.9, per="1e-12 epochs")], ids=repr
+    "schedule",
+    [exponential(0.5), step_decay(1, 0.1), multistep(range(500)), exponential(0.9, per="1e-12 epochs")],
+    ids=repr,
 )
 def test_what_becomes_too_small_for_a_float_is_exactly_zero_without_a_warning(schedule: Schedule) -> None:
     curve = schedule.resolve(HORIZON)

@@ -224,12 +224,12 @@ def test_lbfgs_steps_its_closure_many_times_for_one_update() -> None:
     def closure() -> Any:
         optimizer.zero_grad()
         loss = parameter.pow(4).sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         calls.append(1)
         return loss
 
     for _ in range(5):
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
         scheduler.step()
     assert len(calls) > 5
     assert (scheduler.t, lrs(optimizer)) == (5, [0.05])

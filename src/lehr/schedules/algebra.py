@@ -90,10 +90,12 @@ class Sequence(Schedule):
         def evaluate(t: Array) -> Array:
             xp = namespace(t)
             first, last = _touched(t, offsets)
-            value = curves[last].evaluate(xp.maximum(t - offsets[last], 0))
-            for i in range(last - 1, first - 1, -1):
-                local = xp.clip(t - offsets[i], 0, offsets[i + 1] - offsets[i])
-                value = xp.where(t < offsets[i + 1], curves[i].evaluate(local), value)
+            value = None
+            for i in range(last, first - 1, -1):
+                end = ends[i]
+                local = xp.clip(t - offsets[i], 0, None if end is None else end - offsets[i])
+                own = curves[i].evaluate(local)
+                value = own if value is None else xp.where(t < end, own, value)
             return value
 
         total = bounds[-1] if len(bounds) > len(curves) else None
@@ -113,12 +115,11 @@ class Sequence(Schedule):
         fixed = _fixed(extents)
         if Extent.FILLING in extents:
             left = max((length or 0) - fixed, Fraction(0))
-            sizes = [left if item is Extent.FILLING else item for item in extents]
+            extents = [left if item is Extent.FILLING else item for item in extents]
             length = max(length or 0, whole_steps(fixed))
-        else:
-            sizes = [*extents]
-            length = None if isinstance(extents[-1], Extent) else length
-        return boundaries([size for size in sizes if isinstance(size, Fraction)], length)
+        elif isinstance(extents[-1], Extent):
+            length = None
+        return boundaries([item for item in extents if isinstance(item, Fraction)], length)
 
     def lengths(self) -> Iterator[Length]:
         """Those of all members."""
@@ -239,7 +240,9 @@ class Repeat(_Wrapped):
                 f"got stretch={ratio!r}, scale={scale!r}"
             )
         if count is None and kind(self.inner) is not None:
-            raise LehrError(f"repeat() for ever needs a schedule with a length, got {shown(self.inner)}; say how many times")
+            raise LehrError(
+                f"repeat() for ever needs a schedule with a length, got {shown(self.inner)}; say how many times"
+            )
         if count is None and ratio != 1 and ratio < 1.05:
             raise LehrError(f"repeat() for ever needs stretch=1 or stretch >= 1.05, got {ratio!r}; say how many times")
         if kind(self.inner) is Extent.ENDLESS:

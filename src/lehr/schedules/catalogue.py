@@ -38,9 +38,15 @@ CATALOGUE: tuple[Row, ...] = (
     Row(steps.inverse_time, ("inverse_time(0.5)", "inverse_time(1, per='1000 samples')")),
     Row(decay.linear, ("linear()", "linear('10%', to=0.2)", "linear(77, start=0.1, to_lr=0.1)")),
     Row(steps.multistep, ("multistep([100, '50%', '20 epochs'])", "multistep(['90%'], gamma=0.5)")),
-    Row(decay.one_minus_sqrt, ("one_minus_sqrt()", "one_minus_sqrt('20%', to=0.01)", "one_minus_sqrt(90, start=0.3, to_lr=1e-3)")),
+    Row(
+        decay.one_minus_sqrt,
+        ("one_minus_sqrt()", "one_minus_sqrt('20%', to=0.01)", "one_minus_sqrt(90, start=0.3, to_lr=1e-3)"),
+    ),
     Row(steps.piecewise, ("piecewise({0: 1, '30%': 0.1, '60%': 0.01})", "piecewise({500: 0.3})")),
-    Row(decay.polynomial, ("polynomial()", "polynomial(power=0.5, to=0.1)", "polynomial(200, power=3, start=2, to_lr=0.02)")),
+    Row(
+        decay.polynomial,
+        ("polynomial()", "polynomial(power=0.5, to=0.1)", "polynomial(200, power=3, start=2, to_lr=0.02)"),
+    ),
     Row(steps.step_decay, ("step_decay(100)", "step_decay('10 epochs', 0.5)")),
     Row(decay.warmup, ("warmup(100)", "warmup('5%', start=0.1)", "warmup('3 epochs', zero_start=True)")),
     Row(recipes.wsd, ("wsd()", "wsd(50, '10%', 'cosine', to=0.1)", "wsd(50, 100, 'linear')")),

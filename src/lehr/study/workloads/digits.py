@@ -45,7 +45,7 @@ def digits() -> Digits:
     parts = [(pixels[rows], labels[rows]) for rows in fixed_split(len(labels), VALIDATION, TEST)]
     mean, spread = _brightness(parts[0][0])
     train, validation, test = [
-        Table((torch.from_numpy(images) - mean) / spread, torch.from_numpy(digits).long()) for images, digits in parts
+        Table((torch.from_numpy(images) - mean) / spread, torch.from_numpy(values).long()) for images, values in parts
     ]
     return Digits(train, validation, test, short_hash(array.tobytes() for part in parts for array in part))
 
