@@ -56,9 +56,9 @@ def rows_where(best: dict[str, float]) -> list[Row]:
 def test_every_policy_has_the_same_budget() -> None:
     cells = Counter((cell.policy, cell.role, cell.peak) for cell in DESIGN.opening())
     for label in ("constant", "cosine"):
-        assert {peak: cells[label, "tune", peak] for peak in PEAKS} == dict.fromkeys(PEAKS, 1)
+        assert {peak: cells[label, "tune", peak] for peak in PEAKS} == dict.fromkeys(PEAKS, 2)
         assert cells[label, "rank", 1.0] == 3
-    assert sum(cells.values()) == 2 * (3 + 3)
+    assert sum(cells.values()) == 2 * (3 * 2 + 3)
 
 
 def test_tuning_seeds_are_never_ranking_seeds_and_policies_share_them() -> None:

@@ -234,14 +234,6 @@ class Controller:
         """Whether the run would be over at `step`, as things stand."""
         return self._table.end is not None and step >= self._table.end
 
-    @property
-    def governed(self) -> dict[str, list[int]]:
-        """Hyperparameter → the groups in which the policy governs it; the others are not Lehr's to write."""
-        found: dict[str, list[int]] = {}
-        for track in self._tracks:
-            found.setdefault(track.target, []).extend(track.groups)
-        return {name: sorted(indices) for name, indices in found.items()}
-
     def ahead(self) -> Table:
         """The table that holds the next update."""
         if not self._table.covers(self.t):
@@ -478,6 +470,8 @@ class Controller:
             )
         self.policy, self.horizon, self._tracks, self._evaluations = policy, horizon, resolved, evaluations
         self._rules = any(track.plan.rules for track in resolved)
+        #: Hyperparameter and group, for all that the policy governs; the others are not Lehr's to write.
+        self.governed = sorted((track.target, group) for track in resolved for group in track.groups)
         self._reports.expect(resolved, horizon)
         self._tabulate()
 
@@ -497,6 +491,8 @@ class Controller:
         return {name: self._evaluate[name]() for name in sorted(due)}
 
     def _show(self, observation: Observation) -> None:
+        if not self._rules:
+            return
         lrs = self.lrs
         events: list[Event] = []
         for track in self._tracks:

@@ -25,6 +25,7 @@ __all__ = ["Trace", "TraceWriter", "record"]
 Column = np.ndarray[Any, np.dtype[np.float64]]
 Key = tuple[int, str, str, tuple[float, ...]]
 FORMAT = 1
+_encode = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps would make an encoder a line
 RESERVED = ("header", "event", "step", "lr")
 
 
@@ -91,7 +92,7 @@ class TraceWriter:
         self._file.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.write(_encode(line) + "\n")
 
 
 class _Run(Protocol):

@@ -6,7 +6,7 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from lehr.errors import LehrError
 from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length, whole_steps
@@ -61,7 +61,7 @@ class ImprovesLessThan(Trigger):
     @property
     def window(self) -> Length:
         """The window as a length."""
-        return as_length(self.over, "over", RULE_UNITS)
+        return cast(Length, self.over)  # so made when the value was
 
     def text(self, full: bool = False) -> str:
         """`signal.improves_less_than(...)`."""
@@ -103,9 +103,8 @@ class ImprovesLessThan(Trigger):
     def _is_over(self, state: LessState, step: int) -> bool:
         if state.begin is None or state.heard == 0:
             return False
-        if self.window.unit == "observations":
-            return state.heard >= self.window.amount
-        return step >= state.begin + self.window.amount
+        size = int(self.window.amount)  # whole, as the trigger is resolved
+        return state.heard >= size if self.window.unit == "observations" else step >= state.begin + size
 
     def _began(self, state: LessState, step: int) -> int:
         """The step at which the window that holds `step` began; windows without an observation are passed over."""

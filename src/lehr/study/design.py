@@ -81,7 +81,8 @@ class Design:
         facts: The workload.
         policies: All with different labels.
         seeds: How many ranking seeds.
-        tuning_seeds: How many seeds choose the peak.
+        tuning_seeds: How many seeds choose the peak; 0: half as many as are reported, rounded up. The end of a run at
+            constant LR is noisy, and one seed can choose the control a peak too high.
 
     Raises:
         LehrError: Two policies share a label, or the number of seeds is out of range.
@@ -90,7 +91,7 @@ class Design:
     facts: Facts
     policies: tuple[NamedPolicy, ...]
     seeds: int = 3
-    tuning_seeds: int = 1
+    tuning_seeds: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what could not be told apart in the rows."""
@@ -109,7 +110,8 @@ class Design:
     @property
     def choosing_seeds(self) -> tuple[int, ...]:
         """Seeds of the runs that choose the peak."""
-        return tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.tuning_seeds))
+        count = self.tuning_seeds or (self.seeds + 1) // 2
+        return tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + count))
 
     def opening(self) -> list[Cell]:
         """The cells that need no result: tuning at every peak, ranking at peak ×1."""

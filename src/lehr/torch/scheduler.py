@@ -320,11 +320,7 @@ class Scheduler(LRScheduler):
         run = self._controller()
         self._lane = CLOSED
         values = run.ahead().at(run.t)
-        self._written = {
-            (name, i): _put(self._groups[i], name, values[name][i])
-            for name, indices in run.governed.items()
-            for i in indices
-        }
+        self._written = {(name, i): _put(self._groups[i], name, values[name][i]) for name, i in run.governed}
         self.base_lrs = list(run.base_lrs)
         self.last_epoch = run.t if self._count != "epochs" else run.t // (run.horizon.steps_per_epoch or 1)
         self._step_count = self.last_epoch + 1
