@@ -18,7 +18,7 @@ from torch.nn import functional
 from lehr.study.workloads.data import Shuffled, Table, fixed_split, short_hash
 from lehr.study.workloads.workload import Split, Workload
 
-STEPS = 2000
+STEPS = 1600
 BATCH = 8  # images
 HIDDEN = 128
 PEAK = 0.04
