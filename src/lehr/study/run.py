@@ -14,7 +14,6 @@ import platform
 import random
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from lehr.study.prepare import find, message, one_thread, scheduler
 from lehr.study.rows import Row, Status
 from lehr.study.workloads import Split, Workload
 from lehr.torch import Scheduler
+from lehr.torch.evaluating import evaluating
 
 EXPLODED = 1000.0  # times the first loss (at least 1): nothing comes back from there
 
@@ -101,28 +101,12 @@ def _train(workload: Workload, run: Scheduler, every: int, tell: Tell) -> tuple[
 
 def _measure(workload: Workload, split: Split) -> dict[str, float]:
     """The workload's numbers on a split: eval mode, no gradients, training's randomness untouched."""
-    with _training_undisturbed(workload.model), torch.no_grad():
-        workload.model.eval()
+    with evaluating(workload.model):
         numbers = workload.evaluate(workload.model, split)
     missing = {"loss", workload.metric} - numbers.keys()
     if missing:
         raise LehrError(f"evaluate must return 'loss' and {workload.metric!r}, got {sorted(numbers)}")
     return {"loss": float(numbers["loss"]), workload.metric: float(numbers[workload.metric])}
-
-
-@contextmanager
-def _training_undisturbed(model: torch.nn.Module) -> Iterator[None]:
-    """Afterwards the mode of every module and the CPU's randomness are as they were."""
-    modes = [(module, module.training) for module in model.modules()]
-    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002 — workloads may use it
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(array)  # noqa: NPY002
-        for module, training in modes:
-            module.training = training
 
 
 def _made(job: Job) -> Workload:

@@ -6,15 +6,12 @@ is never called. All decisions are the controller's; this file reads and writes 
 
 from __future__ import annotations
 
-import random
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from operator import length_hint
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -24,6 +21,7 @@ from lehr.journal import Journal
 from lehr.lengths import Horizon
 from lehr.policy import Bind, Groups, Policy, PolicyLike, tracks
 from lehr.text import as_policy
+from lehr.torch.evaluating import evaluating
 
 __all__ = ["Scheduler"]
 
@@ -440,26 +438,7 @@ def _bases(policy: PolicyLike, names: tuple[str, ...], groups: list[dict[str, An
 
 def _on(model: torch.nn.Module, function: Callable[[Any], Any]) -> Callable[[], Any]:
     def evaluated() -> Any:
-        with _undisturbed(model), torch.no_grad():
+        with evaluating(model):
             return function(model)
 
     return evaluated
-
-
-@contextmanager
-def _undisturbed(model: torch.nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards the mode of every module and the RNG states are as they were."""
-    modes = [(module, module.training) for module in model.modules()]
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002  # the user's own, kept
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])  # noqa: NPY002
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
