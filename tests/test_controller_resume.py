@@ -318,3 +318,25 @@ def test_what_is_no_state_of_this_run_is_refused(part: Any, says: str) -> None:
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(lehr.LehrError, match="on_change"):
         lehr.start(SAVED, lr=1.0, steps=10).load_state_dict(saved(), on_change="ask")  # type: ignore[arg-type]
+
+
+def test_every_row_of_the_catalogue_goes_on_exactly_from_every_cut(schedule: lehr.Schedule) -> None:
+    run = lehr.Horizon(steps=40, steps_per_epoch=4, samples_per_step=100, tokens_per_step=2048)
+
+    def begun() -> lehr.Controller:
+        return lehr.start(schedule, lr=[0.1, 0.02], horizon=run)
+
+    whole, lrs, states = begun(), [], []
+    for _ in range(50):  # past the horizon as well
+        lrs.append(whole.lrs)
+        states.append(json.dumps(whole.state_dict(), allow_nan=False))
+        whole.step()
+    for cut, state in enumerate(states):
+        resumed = begun()
+        resumed.load_state_dict(json.loads(state))
+        rest = []
+        for _ in range(cut, 50):
+            rest.append(resumed.lrs)
+            resumed.step()
+        assert rest == lrs[cut:]
+        assert resumed.state_dict() == whole.state_dict()

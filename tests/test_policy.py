@@ -140,7 +140,7 @@ def test_one_transition_in_full() -> None:
     assert event.words == "loss 0.4 reached 0.5"
     again, events = plan.update(after, Observation(5, {"loss": 0.1}, True))
     assert (again.stopped, again.gains, len(events)) == (True, (0.5, 0.5), 1)
-    assert plan.done(again)
+    assert plan.end(again) == 0  # stopped
 
 
 def test_a_report_between_updates_acts_on_the_update_to_come() -> None:

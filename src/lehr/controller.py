@@ -129,22 +129,22 @@ class Controller:
     @property
     def lr(self) -> float:
         """The LR of the first group for the next update."""
-        return self._current["lr"][0]
+        return self.hyper["lr"][0]
 
     @property
     def lrs(self) -> list[float]:
         """The LR of each group for the next update."""
-        return list(self._current["lr"])
+        return list(self.hyper["lr"])
 
     @property
     def last_lr(self) -> list[float]:
         """The LR of each group that the last update used (before the first one: that it will use)."""
-        return list((self._last or self._current)["lr"])
+        return list((self._last or self.hyper)["lr"])
 
     @property
     def hyper(self) -> dict[str, list[float]]:
         """Every hyperparameter that the policy governs, for the next update, one value per group."""
-        return self._current
+        return self.ahead().at(self.t)
 
     @property
     def base_lrs(self) -> list[float]:
@@ -156,18 +156,13 @@ class Controller:
         """Whether the run is over: stopped by a rule, at the horizon, or at the end of a begun fixed schedule."""
         return self.ended(self.t)
 
-    @property
-    def _current(self) -> dict[str, list[float]]:
-        """Every governed hyperparameter for the next update, one value per group."""
-        return self.ahead().at(self.t)
-
     def why(self) -> str:
         """Why the LR is what it is: base × factor × gain, where in the plan, and what last changed it."""
         lines: list[str] = []
         for track in self._tracks:
             factors = [float(column[0]) for column in track.plan.factors(track.state, self.t, 1)]
             for k, group in enumerate(track.groups):
-                base, gain, value = track.plan.bases[k], track.state.gains[k], self._current[track.target][group]
+                base, gain, value = track.plan.bases[k], track.state.gains[k], self.hyper[track.target][group]
                 line = f"{track.target} {value:.6g} = base {base:.6g} × factor {factors[k]:.6g}"
                 line += f" × gain {gain:.6g}" if gain != 1 else ""
                 bounded = value != base * factors[k] * gain
@@ -193,7 +188,12 @@ class Controller:
 
     def observe(self, **numbers: float) -> None:
         """Report numbers at the present step, without advancing. The same report twice is heard once."""
-        self.hear(self.t, numbers)
+        if not self.listens:
+            return
+        heard = self._heard(self.t, numbers)
+        if self._subscribers["steps"] and heard:
+            self._tell("steps", self.t, self.lrs, heard)
+        self._show(Observation(self.t, heard, False))
 
     def subscribe(self, function: Callable[..., None], on: Literal["events", "steps"] = "events") -> Callable[[], None]:
         """Have `function` called: with each event, or with (step, LRs, numbers) of each update and report.
@@ -245,18 +245,9 @@ class Controller:
         if step > self.t:
             self._last, self.t = self._table.at(step - 1), step
 
-    def hear(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Take a report of `step`, without advancing; what was reported of it before is not heard again."""
-        if not self.listens:
-            return
-        heard = self._heard(step, numbers)
-        if self._subscribers["steps"] and heard:
-            self._tell("steps", step, self.lrs, heard)
-        self._show(Observation(step, heard, False))
-
     def advance(self, count: int, numbers: Mapping[str, float]) -> None:
         """Advance by `count` applied updates; the numbers belong to the last of them. `step` is this with 1."""
-        self._last = self._current
+        self._last = self.hyper
         if not self.listens:
             self.t += count
             return
@@ -272,13 +263,13 @@ class Controller:
 
     def adopt(self, group: int, value: float, target: str = "lr") -> None:
         """Take a value that somebody wrote by hand for group `group`: it goes into the gain and is journaled."""
-        before = tuple(self._current["lr"])
+        before = tuple(self.hyper["lr"])
         for track in self._tracks:
             if track.target != target or group not in track.groups:
                 continue
             k = track.groups.index(group)
             plain = track.plan.bases[k] * float(track.plan.factors(track.state, self.t, 1)[k][0])
-            old = self._current[target][group]
+            old = self.hyper[target][group]
             words = f"{target} of group {group} was changed by hand from {old:.6g} to {value:.6g}"
             if not (math.isfinite(value) and value >= 0):
                 self._warn(f"edit {target}", f"{words}, which no {target} can be; it is put back")
@@ -290,7 +281,7 @@ class Controller:
             gains[k] = value / plain
             track.state = track.state._replace(gains=tuple(gains))
             self._tabulate()
-            self._note(Event(self.t, "edit", words, lr_before=before, lr_after=tuple(self._current["lr"])))
+            self._note(Event(self.t, "edit", words, lr_before=before, lr_after=tuple(self.hyper["lr"])))
 
     def add_group(self, bases: Mapping[str, float], name: str = "") -> None:
         """A parameter group has joined: its present values are its base, and it follows the plan from here."""
@@ -332,7 +323,7 @@ class Controller:
             raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
         horizon = horizon or (replace(self.horizon, steps=steps) if steps is not None else self.horizon)
         saved = [save(track) for track in self._tracks]
-        before, old = self._current, self.policy.text()
+        before, old = self.hyper, self.policy.text()
         self._plan(as_policy(policy), horizon)
         for track in self._tracks:
             carry_over(track, saved, self.t, same=False)
@@ -353,7 +344,7 @@ class Controller:
             "horizon": horizon,
             "step": self.t,
             "bases": {name: list(values) for name, values in self._bases.items()},
-            "values": {name: list(values) for name, values in self._current.items()},
+            "values": {name: list(values) for name, values in self.hyper.items()},
             "last": None if self._last is None else {name: list(values) for name, values in self._last.items()},
             "tracks": [save(track) for track in self._tracks],
             "reported": {name: list(item) for name, item in self._reports.last.items()},

@@ -86,11 +86,6 @@ class Plan:
         begun_end = None if begun is None or begun.length is None else begun.at + begun.length
         return min((end for end in (self.total, begun_end) if end is not None), default=None)
 
-    def done(self, state: PolicyState) -> bool:
-        """Whether the run is over."""
-        end = self.end(state)
-        return end is not None and state.step >= end
-
     def factors(self, state: PolicyState, first: int, count: int) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
         """The factors of steps first … first + count − 1, one array per group (the same object where they agree)."""
         curves, offset = self.curves, 0
