@@ -3,13 +3,32 @@
 import hypothesis
 import pytest
 
+import parity
 from lehr.lengths import Horizon
-from lehr.schedules import Schedule
-from lehr.schedules.catalogue import CATALOGUE
+from lehr.schedules import Schedule, register
+from lehr.schedules.catalogue import CATALOGUE, EXAMPLE_FUNCTIONS
 from lehr.text import parse
 
 hypothesis.settings.register_profile("lehr", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("lehr")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that writes the table of the peers."""
+    parser.addoption("--write-parity", action="store_true", help="write docs/parity.md; needs -m peers and all peers")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write docs/parity.md if it was asked for and every peer was compared."""
+    if not session.config.getoption("--write-parity") or exitstatus:
+        return
+    if lacking := parity.missing():
+        pytest.exit(f"docs/parity.md is not written; these were not compared: {', '.join(lacking)}", returncode=1)
+    parity.write()
+
+
+for name, function in EXAMPLE_FUNCTIONS.items():
+    register(name, function)
 
 COMPOSITIONS = (
     "warmup('5%').then(cosine(to=0.1))",
@@ -37,6 +56,19 @@ COMPOSITIONS = (
     "compounding(0.9999).stretch(3)",
     "(warmup('10%') * inverse_sqrt(30)).clip(high=0.8).then(hold())",
     "wsd('3%', '7%').clip(0.01) * exponential(0.999)",
+    "constant(0.1) + cosine(50).repeat(scale=0.5).scaled(0.9)",
+    "warmup(10).then(linear('20%') + hold('30%'))",
+    "(constant(0.1) + linear()) * (exponential(0.999) + constant(0.2))",
+    "minimum(warmup('30%'), inverse_sqrt(50), constant(0.7))",
+    "maximum(cosine(), constant(0.1)).then(linear(50))",
+    "linear('20%').reverse().then(hold(), cosine(30).reverse().reverse())",
+    "warmup(20).then(cosine(30, to=0.1)).reverse().repeat(3)",
+    "hold().fade(linear('20%', start=0.3), '10%')",
+    "cosine(100).fade(inverse_sqrt(30).scaled(0.5), 40)",
+    "linear(30).fade(cosine(start=0.5), '5%').clip(0.1)",
+    "cosine() * noise(0.2, every=10, seed=3)",
+    "warmup(10).then(of_step('example.inverse').scaled(2))",
+    "hold(20).then(piecewise({30: 0.1, '50.5 steps': 0.7}, between='linear'))",
 )
 TEXTS = (*(text for row in CATALOGUE for text in row.examples), *COMPOSITIONS)
 

@@ -16,6 +16,7 @@ from lehr.text import parse
 HORIZON = Horizon(steps=1000, steps_per_epoch=50, samples_per_step=32, tokens_per_step=2048)
 INT32_MAX = 2**31 - 1
 Steps = np.ndarray[Any, np.dtype[np.int64]]
+STEEP = ("cycles=", "geometric", "exp_hyperbolic")
 EPSILON32 = float(np.finfo(np.float32).eps)
 
 
@@ -74,7 +75,9 @@ def test_the_longest_run_that_32_bits_count_is_as_near(text: str) -> None:
 
 def assert_near(values: Any, curve: Curve, steps: Steps) -> None:
     assert values.dtype == jnp.float32
-    assert np.abs(np.asarray(values, dtype=np.float64) - curve(steps)).max() <= 2 * EPSILON32 * peak(curve, steps)
+    # Where the slope is steep against the position, more of the rounding of the position itself comes through.
+    units = 8 if any(word in part.text for part in curve.parts for word in STEEP) else 2
+    assert np.abs(np.asarray(values, dtype=np.float64) - curve(steps)).max() <= units * EPSILON32 * peak(curve, steps)
 
 
 @pytest.mark.parametrize("text", ["cosine(3e9)", "warmup(10).then(cosine())", "hold(2e9).then(linear(2e9))"])

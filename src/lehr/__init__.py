@@ -13,32 +13,15 @@ Example:
 
 from typing import TYPE_CHECKING, Any
 
+from lehr import schedules
+from lehr.checks import Finding, check
 from lehr.controller import Controller, start
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, Length
 from lehr.policy import Bind, Groups, Policy, bind, groups
 from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, when
-from lehr.schedules import (
-    Curve,
-    Schedule,
-    compounding,
-    constant,
-    cosine,
-    cosine_product,
-    exponential,
-    hold,
-    inverse_sqrt,
-    inverse_time,
-    linear,
-    multistep,
-    one_minus_sqrt,
-    piecewise,
-    polynomial,
-    step_decay,
-    warmup,
-    wsd,
-)
+from lehr.schedules import *
 from lehr.simulate import simulate
 from lehr.text import as_policy, parse
 from lehr.trace import Trace, record
@@ -50,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Bind",
     "Controller",
-    "Curve",
     "Event",
+    "Finding",
     "Groups",
     "Horizon",
     "Journal",
@@ -60,7 +43,6 @@ __all__ = [
     "Length",
     "Policy",
     "Rule",
-    "Schedule",
     "Signal",
     "Trace",
     "Trigger",
@@ -68,33 +50,20 @@ __all__ = [
     "always",
     "as_policy",
     "bind",
-    "compounding",
-    "constant",
-    "cosine",
-    "cosine_product",
+    "check",
     "evaluation",
-    "exponential",
     "groups",
-    "hold",
-    "inverse_sqrt",
-    "inverse_time",
-    "linear",
     "loss",
     "metric",
-    "multistep",
-    "one_minus_sqrt",
     "parse",
-    "piecewise",
     "plot",
-    "polynomial",
     "record",
     "simulate",
     "start",
-    "step_decay",
-    "warmup",
     "when",
-    "wsd",
 ]
+__all__ += schedules.__all__
+__all__.sort()
 
 
 def __getattr__(name: str) -> Any:

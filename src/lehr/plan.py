@@ -64,6 +64,10 @@ class Plan:
         rules = tuple(rule.resolve(horizon) for rule in policy.rules)
         return cls(policy, horizon, bases, rules, _curves(policy.schedule, horizon, bases, (1.0,) * len(bases), None))
 
+    def foreign(self, state: PolicyState) -> bool:
+        """Whether the schedule in force calls a function of the user."""
+        return (self.policy.schedule if state.begun is None else state.begun.schedule).foreign
+
     @property
     def total(self) -> int | None:
         """Updates in the run: the horizon, or the schedule's own length."""

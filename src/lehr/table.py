@@ -12,6 +12,7 @@ __all__ = ["Table"]
 
 LONG = 4096  # steps that are tabulated ahead
 SHORT = 64  # the same if there are rules, which may change the gain at any step
+LAZY = 1  # the same if a function of the user is called: it may know no more than the steps that are taken
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Table:
     @classmethod
     def of(cls, tracks: Sequence[Track], bases: Mapping[str, tuple[float, ...]], start: int) -> Table:
         """Tabulate from `start` on; a hyperparameter that nothing governs keeps its base."""
-        size = SHORT if any(track.plan.rules for track in tracks) else LONG
+        size = min((_ahead(track) for track in tracks), default=LONG)
         columns = {name: [[value] * size for value in values] for name, values in bases.items()}
         for track in tracks:
             for group, column in zip(track.groups, _columns(track, start, size), strict=True):
@@ -41,6 +42,12 @@ class Table:
     def at(self, step: int) -> dict[str, list[float]]:
         """The values of `step`: hyperparameter → one value per group."""
         return {name: [column[step - self.start] for column in columns] for name, columns in self.columns.items()}
+
+
+def _ahead(track: Track) -> int:
+    if track.plan.foreign(track.state):
+        return LAZY
+    return SHORT if track.plan.rules else LONG
 
 
 def _columns(track: Track, start: int, size: int) -> list[list[float]]:

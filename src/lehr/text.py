@@ -1,8 +1,8 @@
 """Texts: the one serial form of every value, printed by `repr` and read by `parse`.
 
 A text is a Python expression of public names. It is parsed with `ast` against a white-list and never evaluated:
-literals, `*`, `|`, `&`, unary minus, the functions in `FUNCTIONS`, and the methods in `METHODS`. The prefix `lehr.` is
-allowed.
+literals, `*`, `+`, `|`, `&`, unary minus, the functions in `FUNCTIONS`, and the methods in `METHODS`. The prefix
+`lehr.` is allowed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import difflib
 import functools as ft
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lehr import policy as policies
 from lehr.errors import LehrError
 from lehr.policy import Bind, Groups, Policy, PolicyLike
-from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, rule, trigger, triggers, when
-from lehr.schedules import Schedule, algebra
-from lehr.schedules import shape as shapes
+from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, when
+from lehr.schedules import Schedule, maximum, minimum
 from lehr.schedules.catalogue import CATALOGUE
 from lehr.spelling import Value, brief, shown
 
@@ -35,6 +34,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {row.name: row.make for row in CATALO
     "Policy": Policy,
     "always": always,
     "bind": policies.bind,
+    "maximum": maximum,
+    "minimum": minimum,
     "evaluation": evaluation,
     "groups": policies.groups,
     "metric": metric,
@@ -42,12 +43,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {row.name: row.make for row in CATALO
 }
 VALUES: dict[str, Value] = {"loss": loss}
 METHODS: dict[type, tuple[str, ...]] = {
-    Schedule: ("then", "scaled", "repeat", "clip", "staircase", "stretch"),
+    Schedule: ("then", "fade", "scaled", "repeat", "clip", "staircase", "stretch", "reverse"),
     Signal: ("smoothed", "improves_less_than", "reaches", "plateaus", "diverges"),
     Rule: ("scale", "saturate", "relax", "begin", "stop", "after", "rest", "at_most", "every_time"),
 }
 OPERATORS: dict[type, tuple[type, Callable[[Any, Any], Any]]] = {
     ast.Mult: (Schedule, lambda a, b: a * b),
+    ast.Add: (Schedule, lambda a, b: a + b),
     ast.BitOr: (Trigger, lambda a, b: a | b),
     ast.BitAnd: (Trigger, lambda a, b: a & b),
 }
@@ -145,7 +147,7 @@ def _value(node: ast.AST) -> Any:
         if name:
             raise LehrError(_unknown(name, [*VALUES, *FUNCTIONS]))
     raise LehrError(
-        f"a text may hold numbers, quoted texts, lists, dicts, *, |, & and the functions and methods of lehr, "
+        f"a text may hold numbers, quoted texts, lists, dicts, *, +, |, & and the functions and methods of lehr, "
         f"not {type(node).__name__}: {shown(_source(node))}"
     )
 
@@ -175,7 +177,7 @@ def _operation(node: ast.BinOp) -> Any:
     """A chain of one operator, from the left, without recursion."""
     wanted, operate = OPERATORS.get(type(node.op), (Value, None))
     if operate is None:
-        raise LehrError(f"a text may use *, | and &, not {type(node.op).__name__}: {shown(_source(node))}")
+        raise LehrError(f"a text may use *, +, | and &, not {type(node.op).__name__}: {shown(_source(node))}")
     operands, left = [node.right], node.left
     while isinstance(left, ast.BinOp) and type(left.op) is type(node.op):
         operands.append(left.right)
@@ -183,7 +185,8 @@ def _operation(node: ast.BinOp) -> Any:
     values = [_value(item) for item in (left, *reversed(operands))]
     for value in values:
         if not isinstance(value, wanted):
-            what = "* joins schedules (for a number use .scaled(k))" if wanted is Schedule else "| and & join triggers"
+            what = "* and + join schedules (for a number use .scaled(k))"
+            what = what if wanted is Schedule else "| and & join triggers"
             raise LehrError(f"{what}, got {shown(value)} in {shown(_source(node))}")
     return ft.reduce(operate, values)
 
@@ -250,25 +253,13 @@ def _full(value: Value) -> tuple[Callable[[str], Any], tuple[str]]:
     return parse, (value.text(full=True),)
 
 
-for _type in (
-    shapes.Shape,
-    algebra.Sequence,
-    algebra.Product,
-    algebra.Repeat,
-    algebra.Clip,
-    algebra.Staircase,
-    algebra.Stretch,
-    triggers.ImprovesLessThan,
-    triggers.Reaches,
-    triggers.Plateaus,
-    triggers.Diverges,
-    trigger.Always,
-    trigger.And,
-    trigger.Or,
-    rule.Rule,
-    Signal,
-    Policy,
-    Groups,
-    Bind,
-):
-    copyreg.pickle(_type, _full)  # a value is pickled as its text
+def _kinds(kind: type[Any]) -> Iterator[type[Any]]:
+    """A class and all that derive from it."""
+    yield kind
+    for derived in kind.__subclasses__():
+        yield from _kinds(derived)
+
+
+for _base in (Schedule, Trigger, Rule, Signal, Policy, Groups, Bind):
+    for _kind in _kinds(_base):
+        copyreg.pickle(_kind, _full)  # a value is pickled as its text

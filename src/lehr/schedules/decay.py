@@ -1,18 +1,20 @@
-"""Segments: shapes between two values over a length, and the plain ones (constant, hold, warm-up).
+"""Segments: shapes between two values over a length, and the plain ones (constant, hold).
 
 Write x = i/n for local step i of a segment of n steps, s for the start and e for the end value (`to`).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 from lehr.errors import LehrError
 from lehr.lengths import LengthLike
 from lehr.schedules.schedule import Array, Context, Curve, Extent, namespace
-from lehr.schedules.shape import Form, fall, segment, shape
+from lehr.schedules.shape import Form, check_exponent, fall, raised, shape
 
-__all__ = ["constant", "cosine", "hold", "linear", "one_minus_sqrt", "polynomial", "warmup"]
+__all__ = ["constant", "cosine", "hold", "linear", "one_minus_sqrt", "polynomial"]
+
+MOST_WAVES = 10**6
 
 
 @shape
@@ -88,26 +90,47 @@ def linear(
 
 @shape
 def cosine(
-    length: LengthLike | None = None, *, to: float = 0.0, to_lr: float | None = None, start: float | None = None
+    length: LengthLike | None = None,
+    *,
+    power: float = 1.0,
+    k: float = 1.0,
+    cycles: float = 0.5,
+    to: float = 0.0,
+    to_lr: float | None = None,
+    start: float | None = None,
 ) -> Form:
-    """Half a cosine: s·g + e·(1 − g) with g = ½(1 + cos πx). Past its end it stays at e (torch's rises again).
+    """Half a cosine: s·g + e·(1 − g) with g = (½(1 + cos(2π·cycles·xᵏ)))^power, plainly ½(1 + cos πx).
+
+    Past its end it keeps its last value (torch's and transformers' rise again).
 
     Args:
         length: how long; without it, what is left of the run.
+        power: an exponent > 0 of the cosine; above 1 it falls earlier (optax calls it `exponent`).
+        k: an exponent > 0 of the position; above 1 the LR stays high for longer (k-decay).
+        cycles: waves, > 0 and at most 10^6; it ends at `to` if they are ½, 1½, 2½ … (transformers: `num_cycles`).
         to: the end value e, a factor of the base LR (never of the start), ≥ 0.
         to_lr: the same as an absolute LR; needs the base LR.
         start: the start s, a factor of the base LR; default: the end of what came before, 1 at the top.
 
     Raises:
-        LehrError: a negative end or start, or both `to` and `to_lr`.
+        LehrError: power, k or cycles outside their range, a negative end or start, or both `to` and `to_lr`.
 
     Example:
         >>> cosine(to=0.1).resolve(steps=100)(100)
         0.1
 
-    Source: Loshchilov & Hutter 2017 (arXiv 1608.03983), equation 5.
+    Source: Loshchilov & Hutter 2017 (arXiv 1608.03983), equation 5; k: Zhang & Li 2020 (arXiv 2004.05909), eq. 8.
     """
-    return fall(lambda x, rest, xp: 0.5 * (1.0 + xp.cos(xp.pi * x)), length, to=to, to_lr=to_lr, start=start)
+    check_exponent("cosine", "power", power)
+    check_exponent("cosine", "k", k)
+    if not 0 < cycles <= MOST_WAVES:
+        raise LehrError(f"cosine(cycles=...) must be above 0 and at most {MOST_WAVES}, got {cycles!r}")
+
+    def g(x: Array, rest: Array, xp: Any) -> Array:
+        wave = 0.5 * (1.0 + xp.cos(xp.pi * (2.0 * cycles) * raised(x, k, xp)))
+        return raised(wave, power, xp)
+
+    return fall(g, length, to=to, to_lr=to_lr, start=start)
 
 
 @shape
@@ -115,31 +138,37 @@ def polynomial(
     length: LengthLike | None = None,
     *,
     power: float = 2.0,
+    k: float = 1.0,
     to: float = 0.0,
     to_lr: float | None = None,
     start: float | None = None,
 ) -> Form:
-    """A power of the rest: s·g + e·(1 − g) with g = (1 − x)^power.
+    """A power of the rest: s·g + e·(1 − g) with g = (1 − xᵏ)^power.
 
     Args:
         length: how long; without it, what is left of the run.
         power: the exponent, > 0; 1 is `linear`. The default 2 is our choice.
+        k: an exponent > 0 of the position (k-decay); power=1 with k=2 is the cool-down 1 − x², with k=½ 1 − √x.
         to: the end value e, a factor of the base LR (never of the start), ≥ 0.
         to_lr: the same as an absolute LR; needs the base LR.
         start: the start s, a factor of the base LR; default: the end of what came before, 1 at the top.
 
     Raises:
-        LehrError: power ≤ 0, a negative end or start, or both `to` and `to_lr`.
+        LehrError: power or k outside their range, a negative end or start, or both `to` and `to_lr`.
 
     Example:
         >>> polynomial(power=2).resolve(steps=100)(50)
         0.25
 
-    Source: Chen et al. 2017 (arXiv 1606.00915), section 4.1 ("poly").
+    Source: Chen et al. 2017 (arXiv 1606.00915), section 4.1 ("poly"); k: Zhang & Li 2020 (arXiv 2004.05909), eq. 6.
     """
-    if power <= 0:
-        raise LehrError(f"polynomial(power=...) must be positive, got {power!r}")
-    return fall(lambda x, rest, xp: xp.power(rest, power), length, to=to, to_lr=to_lr, start=start)
+    check_exponent("polynomial", "power", power)
+    check_exponent("polynomial", "k", k)
+
+    def g(x: Array, rest: Array, xp: Any) -> Array:
+        return xp.power(rest if k == 1 else 1.0 - xp.power(x, k), power)
+
+    return fall(g, length, to=to, to_lr=to_lr, start=start)
 
 
 @shape
@@ -164,39 +193,3 @@ def one_minus_sqrt(
     Source: Hägele et al. 2024 (arXiv 2405.18392), equation 2 ("1-sqrt").
     """
     return fall(lambda x, rest, xp: 1.0 - xp.sqrt(x), length, to=to, to_lr=to_lr, start=start)
-
-
-@shape
-def warmup(length: LengthLike, *, start: float = 0.0, zero_start: bool = False) -> Form:
-    """A linear rise to the value passed down (1 at the top): start + (s − start)·(i + 1)/n.
-
-    The first update is not wasted at zero; `zero_start=True` gives i/n, as optax and transformers do. While the leading
-    warm-up lasts, rules sleep and `min_lr`/`max_lr` do not hold.
-
-    Args:
-        length: how long.
-        start: the factor it rises from, ≥ 0.
-        zero_start: whether the first update has exactly the factor `start`.
-
-    Raises:
-        LehrError: start < 0.
-
-    Example:
-        >>> curve = warmup(4).resolve()
-        >>> [curve(t) for t in range(5)]
-        [0.25, 0.5, 0.75, 1.0, 1.0]
-
-    Source: Goyal et al. 2017 (arXiv 1706.02677), section 2.2 ("gradual warmup").
-    """
-    if start < 0:
-        raise LehrError(f"warmup(start=...) must be at least 0, got {start!r}")
-
-    def build(context: Context, passed: float, steps: int | None) -> Curve:
-        low, high = min(start, passed), max(start, passed)
-
-        def value(x: Array, rest: Array) -> Array:
-            return namespace(x).clip(start * rest + passed * x, low, high)
-
-        return replace(segment(value, steps or 0, bound=high, ahead=0 if zero_start else 1), warmup=steps or 0)
-
-    return Form(length, build)  # type: ignore[arg-type]  # `shape` hands every length over as a Length

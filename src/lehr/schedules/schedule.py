@@ -23,7 +23,7 @@ from lehr.lengths import Horizon, Length, LengthLike, as_count, whole_steps
 from lehr.spelling import Value, shown
 
 if TYPE_CHECKING:
-    from lehr.schedules.algebra import Clip, Product, Repeat, Sequence, Staircase, Stretch
+    from lehr.schedules.algebra import Clip, Fade, Product, Repeat, Reverse, Sequence, Staircase, Stretch, Sum
 
 __all__ = ["Array", "Context", "Curve", "Extent", "Part", "Schedule", "namespace", "number"]
 
@@ -229,10 +229,19 @@ class Schedule(Value):
     def fills(self) -> bool:
         """Whether some member takes the steps that are left."""
 
-    @property
     @abstractmethod
+    def leaves(self) -> Iterator[Schedule]:
+        """Every shape inside."""
+
+    @property
     def absolute(self) -> bool:
-        """Whether some member has a `to_lr`, so that groups with another base LR have another curve."""
+        """Whether some shape has a `to_lr`, so that groups with another base LR have another curve."""
+        return any(leaf.absolute for leaf in self.leaves())
+
+    @property
+    def foreign(self) -> bool:
+        """Whether some shape calls a function of the user, which is asked only for the step that is needed."""
+        return any(leaf.foreign for leaf in self.leaves())
 
     def resolve(
         self,
@@ -311,6 +320,44 @@ class Schedule(Value):
 
     def __rmul__(self, other: object) -> NoReturn:
         raise LehrError(f"* joins two schedules, got {shown(other)}; for a number use .scaled(k)")
+
+    def __add__(self, other: Schedule) -> Sum:
+        """The sum of two factors; both begin at the start."""
+        from lehr.schedules.algebra import Sum
+
+        if not isinstance(other, Schedule):
+            raise LehrError(f"+ joins two schedules, got {shown(other)}; for a number write + constant(number)")
+        return Sum.of(self, other)
+
+    def __radd__(self, other: object) -> NoReturn:
+        raise LehrError(f"+ joins two schedules, got {shown(other)}; for a number write + constant(number)")
+
+    def fade(self, after: Schedule, over: LengthLike) -> Fade:
+        """This schedule and then `after`, blended: the last `over` of this one are the first `over` of the other.
+
+        In the overlap the value goes in a straight line from this curve to the other. The other begins at this one's
+        end value, as in `then`. The overlap is at most as long as either.
+
+        Example:
+            >>> import lehr
+            >>> lehr.hold(100).fade(lehr.constant(0.5), 50).resolve()(75)
+            0.75
+        """
+        from lehr.schedules.algebra import Fade
+
+        return Fade(self, after, over)
+
+    def reverse(self) -> Reverse:
+        """Backwards in time, x(n − t): from the end value to the start; refused for what never ends.
+
+        Example:
+            >>> import lehr
+            >>> lehr.linear(to=0.5).reverse().resolve(steps=100)(0)
+            0.5
+        """
+        from lehr.schedules.algebra import Reverse
+
+        return Reverse(self)
 
     def scaled(self, k: float) -> Product:
         """`self * constant(k)`: every value k times as large."""
