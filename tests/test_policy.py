@@ -64,6 +64,18 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("no groups", lambda: lehr.groups(), "groups"),
     ("groups by order and name", lambda: lehr.groups(lehr.cosine(), a=lehr.cosine()), "by order or by name"),
     ("groups of a text", lambda: lehr.groups("cosine()"), "parse"),  # type: ignore[arg-type]
+    ("groups of an empty dict", lambda: lehr.groups({}), "at least one policy"),
+    ("a dict and a policy", lambda: lehr.groups({0: lehr.cosine()}, lehr.cosine()), "policy"),
+    ("a dict and a name", lambda: lehr.groups({0: lehr.cosine()}, a=lehr.cosine()), "by order or by name"),
+    ("a key that is a flag", lambda: lehr.groups({True: lehr.cosine()}), "indices, patterns of names"),
+    ("a key that is no index", lambda: lehr.groups({-1: lehr.cosine()}), "indices, patterns of names"),
+    ("a key that is a float", lambda: lehr.groups({0.5: lehr.cosine()}), "indices, patterns of names"),  # type: ignore[dict-item]
+    ("half a comparison", lambda: lehr.groups({"weight_decay =": lehr.cosine()}), "a name, a sign and a number"),
+    ("a comparison of names", lambda: lehr.groups({"a == b": lehr.cosine()}), "a name, a sign and a number"),
+    ("a comparison of the LR", lambda: lehr.groups({"lr > 0.1": lehr.cosine()}), "which changes in the run"),
+    ("no target", lambda: lehr.bind({"betas[x]": lehr.cosine()}), r'such as "momentum" or "betas\[0\]"'),
+    ("a target twice", lambda: lehr.bind({"lr": lehr.cosine()}, lr=lehr.cosine()), "twice"),
+    ("a schedule to bind", lambda: lehr.bind(lehr.cosine()), "names or a dict"),  # type: ignore[arg-type]
     ("no binding", lambda: lehr.bind(), "at least one"),
     ("bind a number", lambda: lehr.bind(lr=0.1), "parse"),  # type: ignore[arg-type]
     ("a number as a policy", lambda: lehr.as_policy(0.1), "policy"),  # type: ignore[arg-type]
@@ -107,7 +119,7 @@ TRACKS: list[tuple[str, Any, tuple[str, ...], list[Any]]] = [
 
 @pytest.mark.parametrize(("policy", "names", "found"), [r[1:] for r in TRACKS], ids=[r[0] for r in TRACKS])
 def test_tracks(policy: Any, names: tuple[str, ...], found: list[Any]) -> None:
-    assert tracks(policy, names) == found
+    assert tracks(policy, [{"name": name} for name in names]) == found
 
 
 @pytest.mark.parametrize(
@@ -120,7 +132,49 @@ def test_tracks(policy: Any, names: tuple[str, ...], found: list[Any]) -> None:
 )
 def test_unmatched_groups_are_an_error(policy: Any, names: tuple[str, ...], says: str) -> None:
     with pytest.raises(lehr.LehrError, match=says):
-        tracks(policy, names)
+        tracks(policy, [{"name": name} for name in names])
+
+
+GROUPS = [
+    {"name": "head.0", "weight_decay": 0.0},
+    {"name": "head.1", "weight_decay": 0.1},
+    {"name": "body", "weight_decay": 0.0},
+    {"name": "body", "weight_decay": 0.01},
+]
+MATCHES: list[tuple[Any, str]] = [
+    ({"head.*": a, "default": b}, "aabb"),
+    ({"default": b, "head.*": a}, "aabb"),
+    ({3: a, "default": b}, "bbba"),
+    ({"weight_decay == 0": a, "default": b}, "abab"),
+    ({"weight_decay>=1e-2": a, "default": b}, "baba"),
+    ({"head.*": a, "weight_decay != 0": b, "default": c}, "aacb"),
+    ({"weight_decay < 0.05": a, "head.*": b, "default": c}, "abaa"),
+    ({"head.1": a, 0: b, "b?dy": c}, "bacc"),
+]
+
+
+@pytest.mark.parametrize(("members", "chosen"), MATCHES, ids=[str(list(m)) for m, _ in MATCHES])
+def test_groups_by_index_pattern_and_comparison_take_the_first_that_matches(members: Any, chosen: str) -> None:
+    policy = lehr.groups(members)
+    governed = {i: part for _, part, indices in tracks(policy, GROUPS) for i in indices}
+    assert [governed[i] for i in range(4)] == [{"a": a, "b": b, "c": c}[letter] for letter in chosen]
+    assert lehr.parse(repr(policy)) == policy == lehr.parse(policy.text(full=True))
+    assert hash(lehr.parse(repr(policy))) == hash(policy)
+
+
+def test_a_comparison_with_what_a_group_lacks_names_it() -> None:
+    with pytest.raises(lehr.LehrError, match="parameter group 1 has no 'weight_decay'"):
+        tracks(lehr.groups({"weight_decay == 0": a}), [{"weight_decay": 0.0}, {"name": "x"}])
+
+
+def test_one_name_is_one_text_however_it_is_given() -> None:
+    assert lehr.groups({"head": a, "default": b}) == lehr.groups(head=a, default=b)
+    assert lehr.bind({"lr": a, "momentum": b}) == lehr.bind(lr=a, momentum=b)
+    odd = lehr.bind({"lr": lehr.cosine(), "betas[0]": lehr.linear()})
+    assert repr(odd) == "bind({'lr': cosine(), 'betas[0]': linear()})"
+    assert lehr.parse(repr(odd)) == odd
+    assert lehr.parse(repr(lehr.bind({"class": a}))) == lehr.bind({"class": a})
+    assert lehr.groups({0: a, 1: b}) != lehr.groups(a, b)  # by order, there must be just two groups
 
 
 # The plan: one transition at a time

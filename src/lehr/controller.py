@@ -19,7 +19,7 @@ from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, whole_steps
 from lehr.plan import Plan, PolicyState, Track
-from lehr.policy import Bind, Groups, Policy, PolicyLike, tracks
+from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.reports import Reports
 from lehr.rules import Observation
 from lehr.state import SCHEMA, carry_over, check, facts, last_decisions, save
@@ -83,7 +83,10 @@ def start(
         values,
         horizon or Horizon(steps=steps),
         evaluate=evaluate or {},
-        names=tuple(names or [""] * len(bases)),
+        groups=[
+            {"name": name, **{key: given[i] for key, given in values.items()}}
+            for i, name in enumerate(names or [""] * len(bases))
+        ],
         on_change=on_change,
         strict=strict,
     )
@@ -106,7 +109,7 @@ class Controller:
         horizon: Horizon,
         *,
         evaluate: Mapping[str, Callable[[], float]],
-        names: tuple[str, ...],
+        groups: Sequence[Facts],
         on_change: OnChange = "error",
         strict: bool = False,
     ) -> None:
@@ -115,7 +118,7 @@ class Controller:
         self.t = 0
         self.events = Journal()
         self._bases = dict(bases)
-        self._names = names
+        self._groups = list(groups)
         self._evaluate = dict(evaluate)
         self._on_change: OnChange = on_change
         self._subscribers: dict[str, list[Callable[..., None]]] = {"events": [], "steps": []}
@@ -283,10 +286,10 @@ class Controller:
             self._tabulate()
             self._note(Event(self.t, "edit", words, lr_before=before, lr_after=tuple(self.hyper["lr"])))
 
-    def add_group(self, bases: Mapping[str, float], name: str = "") -> None:
+    def add_group(self, bases: Mapping[str, float], group: Facts | None = None) -> None:
         """A parameter group has joined: its present values are its base, and it follows the plan from here."""
         old = {(track.target, track.plan.policy): track for track in self._tracks}
-        self._names = (*self._names, name)
+        self._groups.append(group or {})
         for target in self._bases:
             self._bases[target] = (*self._bases[target], _base(bases.get(target, 0.0), target))
         self._plan(self.policy, self.horizon)
@@ -366,7 +369,7 @@ class Controller:
         mode = on_change or self._on_change
         if mode not in ON_CHANGE:
             raise LehrError(f"on_change= must be one of {', '.join(map(repr, ON_CHANGE))}, got {mode!r}")
-        check(state, len(self._names))
+        check(state, len(self._groups))
         policy, horizon = as_policy(parse(state["policy"])), Horizon(**state["horizon"])
         bases = {name: tuple(values) for name, values in state["bases"].items()}
         changes = self._changes(state, policy, horizon, bases)
@@ -444,7 +447,7 @@ class Controller:
     def _plan(self, policy: Policy | Groups | Bind, horizon: Horizon) -> None:
         """Resolve a policy and put it in force; nothing is changed if it cannot be."""
         resolved = []
-        for target, part, indices in tracks(policy, self._names):
+        for target, part, indices in tracks(policy, self._groups):
             if target not in self._bases:
                 raise LehrError(f"bind({target}=...) needs the base {target} of each group, and they have none")
             plan = Plan.of(part, horizon, tuple(self._bases[target][i] for i in indices))

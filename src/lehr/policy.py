@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -13,11 +17,23 @@ from lehr.lengths import Horizon
 from lehr.rules import Rule
 from lehr.schedules import Curve, Schedule, constant
 from lehr.schedules.shape import number
-from lehr.spelling import Value
+from lehr.spelling import Value, shown
 
-__all__ = ["Bind", "Groups", "Policy", "PolicyLike", "bind", "groups", "tracks"]
+__all__ = ["Bind", "Facts", "Groups", "Policy", "PolicyLike", "bind", "groups", "tracks"]
 
 Bound = float | tuple[float, ...] | None
+Facts = Mapping[str, Any]  # of a parameter group: its "name", and numbers
+
+TARGET = re.compile(r"[A-Za-z_]\w*(\[\d\])?")
+COMPARISON = re.compile(r"\s*([A-Za-z_]\w*)\s*(==|!=|<=|>=|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
+COMPARE = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -91,30 +107,33 @@ class Groups(Value):
     """A policy for each parameter group; made by `groups(...)`."""
 
     members: tuple[tuple[str | int, PolicyLike], ...]
+    ordered: bool = False
 
     def text(self, full: bool = False) -> str:
-        """`groups(p0, p1)` or `groups(head=p, default=q)`."""
-        inside = [p.text(full) if isinstance(name, int) else f"{name}={p.text(full)}" for name, p in self.members]
-        return f"groups({', '.join(inside)})"
+        """`groups(p0, p1)`, `groups(head=p, default=q)` or `groups({0: p, "head*": q})`."""
+        if self.ordered:
+            return f"groups({', '.join(policy.text(full) for _, policy in self.members)})"
+        return f"groups({_named(self.members, full)})"
 
-    def of(self, name: str, index: int, count: int) -> PolicyLike:
-        """The policy of the group `name` at `index` of `count`.
+    def of(self, group: Facts, index: int, count: int) -> PolicyLike:
+        """The policy of the group at `index` of `count`; of several that match, the first.
 
         Raises:
             LehrError: no member matches it.
         """
+        if self.ordered:
+            if len(self.members) != count:
+                raise LehrError(f"groups(...) by order has {len(self.members)} policies for {count} parameter groups")
+            return self.members[index][1]
+        for key, policy in self.members:
+            if key != "default" and _matches(key, group, index):
+                return policy
         members = dict(self.members)
-        if 0 in members:
-            if len(members) != count:
-                raise LehrError(f"groups(...) by order has {len(members)} policies for {count} parameter groups")
-            return members[index]
-        if name in members:
-            return members[name]
         if "default" in members:
             return members["default"]
         raise LehrError(
-            f"parameter group {index} is named {name!r} and no policy is; named are {', '.join(map(repr, members))}. "
-            'Give groups(..., default=policy), or set group["name"]'
+            f"parameter group {index} is named {group.get('name', '')!r} and no policy is for it; there are "
+            f'{", ".join(map(repr, members))}. Give groups(..., default=policy), or set group["name"]'
         )
 
 
@@ -125,80 +144,107 @@ class Bind(Value):
     members: tuple[tuple[str, PolicyLike], ...]
 
     def text(self, full: bool = False) -> str:
-        """`bind(lr=p, momentum=s)`."""
-        return f"bind({', '.join(f'{name}={policy.text(full)}' for name, policy in self.members)})"
+        """`bind(lr=p, momentum=s)` or `bind({"lr": p, "betas[0]": s})`."""
+        return f"bind({_named(self.members, full)})"
 
 
 PolicyLike = Policy | Groups | Bind | Schedule | Rule
 
 
-def groups(*by_order: PolicyLike, **by_name: PolicyLike) -> Groups:
+def groups(*by_order: PolicyLike | Mapping[str | int, PolicyLike], **by_name: PolicyLike) -> Groups:
     """A policy for each parameter group of the optimiser.
 
     Args:
-        by_order: one policy (or schedule, or rule) a group, in the optimiser's order.
+        by_order: one policy (or schedule, or rule) a group, in the optimiser's order. Or one dict, whose keys say which
+            groups are meant: an index; a pattern of `group["name"]` such as "head*"; a comparison of a hyperparameter
+            with a number such as "weight_decay == 0" (==, !=, <, <=, >, >=); "default" for all others. The first that
+            matches counts.
         by_name: by `group["name"]`; `default` is for all others.
 
     Raises:
-        LehrError: none, both kinds, or something that is no policy.
+        LehrError: none, several kinds at once, a key that is none of these, or something that is no policy.
 
     Example:
         >>> import lehr
         >>> groups(head=lehr.cosine(), default=lehr.constant(0.1))
         groups(head=cosine(), default=constant(0.1))
+        >>> groups({0: lehr.constant(0.1), "weight_decay == 0": lehr.linear(), "default": lehr.cosine()})
+        groups({0: constant(0.1), 'weight_decay == 0': linear(), 'default': cosine()})
     """
+    by_key = by_order[0] if len(by_order) == 1 and isinstance(by_order[0], Mapping) else None
     if bool(by_order) == bool(by_name):
         raise LehrError("groups(...) takes policies by order or by name: groups(p0, p1) or groups(head=p, default=q)")
-    members = tuple(enumerate(by_order)) + tuple(by_name.items())
-    for name, policy in members:
-        _check_policy(policy, f"groups({name}=...)")
-    return Groups(members)
+    members: tuple[tuple[Any, Any], ...] = tuple(by_name.items())
+    if by_key is not None:
+        members = tuple(by_key.items())
+    elif by_order:
+        members = tuple(enumerate(by_order))
+    if not members:
+        raise LehrError("groups({...}) needs at least one policy, got an empty dict")
+    for key, policy in members:
+        _check_key(key)
+        _check_policy(policy, f"groups({key}=...)")
+    return Groups(members, ordered=bool(by_order) and by_key is None)
 
 
-def bind(**targets: PolicyLike) -> Bind:
+def bind(targets: Mapping[str, PolicyLike] | None = None, /, **by_name: PolicyLike) -> Bind:
     """A policy for each hyperparameter of the optimiser's groups; each value is base × factor × gain, as the LR is.
 
     Args:
-        targets: by the name in the group: `lr`, `momentum`, `weight_decay`, …
+        targets: by the name in the group, as a dict: needed for one of several numbers, such as "betas[0]".
+        by_name: the same as arguments: `lr`, `momentum`, `weight_decay`, …
 
     Raises:
-        LehrError: none, or something that is no policy, or a `bind` inside a `bind`.
+        LehrError: none, something that is no policy, a name that is none, one given twice, or a `bind` inside a `bind`.
 
     Example:
         >>> import lehr
         >>> bind(lr=lehr.cosine(), momentum=lehr.linear(to=0.9))
         bind(lr=cosine(), momentum=linear(to=0.9))
+        >>> bind({"lr": lehr.cosine(), "betas[0]": lehr.linear(to=0.9)})
+        bind({'lr': cosine(), 'betas[0]': linear(to=0.9)})
     """
-    if not targets:
+    if targets is not None and not isinstance(targets, Mapping):
+        raise LehrError(f'bind(...) takes names or a dict: bind(lr=p) or bind({{"betas[0]": p}}), got {shown(targets)}')
+    members = (*(targets or {}).items(), *by_name.items())
+    if not members:
         raise LehrError("bind(...) needs at least one hyperparameter, such as bind(lr=cosine(), momentum=constant())")
-    for name, policy in targets.items():
+    for name, policy in members:
+        if not isinstance(name, str) or not TARGET.fullmatch(name):
+            raise LehrError(f'bind(...) must name hyperparameters such as "momentum" or "betas[0]", got {shown(name)}')
         _check_policy(policy, f"bind({name}=...)")
-    return Bind(tuple(targets.items()))
+    if len({name for name, _ in members}) < len(members):
+        raise LehrError(f"bind(...) names a hyperparameter twice: {', '.join(name for name, _ in members)}; keep one")
+    return Bind(members)
 
 
-def tracks(policy: PolicyLike, names: tuple[str, ...]) -> list[tuple[str, Policy, tuple[int, ...]]]:
+def tracks(policy: PolicyLike, groups: Sequence[Facts]) -> list[tuple[str, Policy, tuple[int, ...]]]:
     """What governs what: (hyperparameter, policy, indices of groups), groups under one policy together.
+
+    Args:
+        policy: of the run.
+        groups: what is known of each parameter group: its "name", and numbers that policies may compare.
 
     Raises:
         LehrError: a group is governed by nothing, or a hyperparameter twice.
     """
     found: dict[tuple[str, Policy], list[int]] = {}
-    for index in range(len(names)):
-        for target, part in _governing(policy, names, index, None):
+    for index in range(len(groups)):
+        for target, part in _governing(policy, groups, index, None):
             found.setdefault((target, part), []).append(index)
     return [(target, part, tuple(indices)) for (target, part), indices in found.items()]
 
 
 def _governing(
-    policy: PolicyLike, names: tuple[str, ...], index: int, target: str | None
+    policy: PolicyLike, groups: Sequence[Facts], index: int, target: str | None
 ) -> Iterator[tuple[str, Policy]]:
     if isinstance(policy, Groups):
-        yield from _governing(policy.of(names[index], index, len(names)), names, index, target)
+        yield from _governing(policy.of(groups[index], index, len(groups)), groups, index, target)
     elif isinstance(policy, Bind):
         if target is not None:
             raise LehrError(f"bind(...) inside bind({target}=...) names a hyperparameter twice; keep one bind")
         for name, part in policy.members:
-            yield from _governing(part, names, index, name)
+            yield from _governing(part, groups, index, name)
     elif isinstance(policy, Policy):
         yield target or "lr", policy
     elif isinstance(policy, Schedule):
@@ -207,9 +253,43 @@ def _governing(
         yield target or "lr", Policy(constant(), [policy])
 
 
+def _named(members: tuple[tuple[str | int, PolicyLike], ...], full: bool) -> str:
+    """Members as keyword arguments where all keys can be, else as a dict."""
+    if all(isinstance(key, str) and key.isidentifier() and not iskeyword(key) for key, _ in members):
+        return ", ".join(f"{key}={policy.text(full)}" for key, policy in members)
+    return "{" + ", ".join(f"{key!r}: {policy.text(full)}" for key, policy in members) + "}"
+
+
+def _matches(key: str | int, group: Facts, index: int) -> bool:
+    if isinstance(key, int):
+        return key == index
+    compared = COMPARISON.fullmatch(key)
+    if compared is None:
+        return fnmatchcase(str(group.get("name", "")), key)
+    value = group.get(compared[1])
+    if value is None:
+        raise LehrError(f"groups({{{key!r}: ...}}): parameter group {index} has no {compared[1]!r}")
+    return bool(COMPARE[compared[2]](value, float(compared[3])))
+
+
+def _check_key(key: Any) -> None:
+    if isinstance(key, bool) or not isinstance(key, int | str) or (isinstance(key, int) and key < 0):
+        raise LehrError(
+            f'the keys of groups({{...}}) must be indices, patterns of names such as "head*" or comparisons such as '
+            f'"weight_decay == 0", got {shown(key)}'
+        )
+    compared = COMPARISON.fullmatch(key) if isinstance(key, str) else None
+    if compared is not None and compared[1] == "lr":
+        raise LehrError(f"groups({{{key!r}: ...}}) compares the LR, which changes in the run; use an index or a name")
+    if compared is None and isinstance(key, str) and any(sign in key for sign in "=<>!"):
+        raise LehrError(f'groups({{{key!r}: ...}}): a comparison is a name, a sign and a number: "weight_decay == 0"')
+
+
 def _check_policy(value: Any, what: str) -> None:
     if not isinstance(value, Policy | Groups | Bind | Schedule | Rule):
-        raise LehrError(f"{what} must be a policy, a schedule or a rule, got {value!r}; lehr.parse(text) reads a text")
+        raise LehrError(
+            f"{what} must be a policy, a schedule or a rule, got {shown(value)}; lehr.parse(text) reads a text"
+        )
 
 
 def _bound(value: Any, name: str) -> Bound:

@@ -122,8 +122,8 @@ def radam_warmup(beta2: float = 0.999) -> Form:
     """RAdam's rectification as a factor: s·√((ρ−4)(ρ−2)ρ∞ / ((ρ∞−4)(ρ∞−2)ρ)).
 
     Here ρ = ρ∞ − 2uβ₂ᵘ/(1 − β₂ᵘ) and ρ∞ = 2/(1 − β₂) − 1; u counts from the first one with ρ > 4, so that every step
-    has a factor. It counts as the leading warm-up for 2/(1 − β₂) steps, the length of the linear warm-up that Ma & Yarats
-    find to be alike.
+    has a factor. It counts as the leading warm-up for 2/(1 − β₂) steps, the length of the linear warm-up that the
+    source of `exponential_warmup` finds to be alike.
 
     Args:
         beta2: Adam's β₂, between 0.61 and 0.9999.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import length_hint
 from typing import Any, Literal
 
@@ -19,9 +19,10 @@ from lehr.controller import Controller, OnChange
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Journal
 from lehr.lengths import Horizon
-from lehr.policy import Bind, Groups, Policy, PolicyLike, tracks
+from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.text import as_policy
 from lehr.torch.evaluating import evaluating
+from lehr.torch.values import facts_of, held, holds, put, read, untouched
 
 __all__ = ["Scheduler"]
 
@@ -95,13 +96,13 @@ class Scheduler(LRScheduler):
         self.optimizer = optimizer
         self._count: Count = count
         self._groups = optimizer.param_groups
-        value, names = as_policy(policy), tuple(str(group.get("name", "")) for group in self._groups)
+        value, facts = as_policy(policy), [facts_of(group) for group in self._groups]
         self._run = Controller(
             value,
-            _bases(value, names, self._groups),
+            _bases(value, facts, self._groups),
             horizon,
             evaluate={name: _on(model, fn) for name, fn in (evaluate or {}).items() if model is not None},
-            names=names,
+            groups=facts,
             on_change=on_change,
             strict=strict,
         )
@@ -307,18 +308,18 @@ class Scheduler(LRScheduler):
         restored = groups is not self._groups
         self._groups = groups
         for (name, i), old in list(self._written.items()):
-            if not restored and not _untouched(groups[i][name], old):
-                run.adopt(i, _read(groups[i], name, i), name)
+            if not restored and not untouched(held(groups[i], name), old):
+                run.adopt(i, read(groups[i], name, i), name)
         for i in range(known, len(groups)):
-            late = {name: _read(groups[i], name, i) for name in run.hyper if name in groups[i]}
-            run.add_group(late, str(groups[i].get("name", "")))
+            late = {name: read(groups[i], name, i) for name in run.hyper if holds(groups[i], name)}
+            run.add_group(late, facts_of(groups[i]))
 
     def _write(self) -> None:
         """Write the values of the next update into the groups that the policy governs."""
         run = self._controller()
         self._lane = CLOSED
         values = run.ahead().at(run.t)
-        self._written = {(name, i): _put(self._groups[i], name, values[name][i]) for name, i in run.governed}
+        self._written = {(name, i): put(self._groups[i], name, values[name][i]) for name, i in run.governed}
         self.base_lrs = list(run.base_lrs)
         self.last_epoch = run.t if self._count != "epochs" else run.t // (run.horizon.steps_per_epoch or 1)
         self._step_count = self.last_epoch + 1
@@ -385,53 +386,12 @@ class _Updates:
         return n
 
 
-class _Tensor:
-    """A tensor as it was written: which one, and its version, which every later write in place raises."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor = tensor
-        self.version = _version(tensor)
-
-    def same(self, other: Any) -> bool:
-        return other is self.tensor and self.version == _version(other)
-
-
-def _version(tensor: torch.Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
-
-
-def _put(group: dict[str, Any], name: str, value: float) -> Any:
-    """Write a value, in place if a tensor is there; what comes back tells later whether somebody else wrote."""
-    if not isinstance(group[name], torch.Tensor):
-        group[name] = value
-        return value
-    with torch.no_grad():
-        group[name].fill_(value)
-    return _Tensor(group[name])
-
-
-def _untouched(now: Any, written: Any) -> bool:
-    if isinstance(written, _Tensor):
-        return written.same(now)
-    return bool(now is written or (not isinstance(now, torch.Tensor) and now == written))
-
-
-def _read(group: Mapping[str, Any], name: str, index: int) -> float:
-    if name not in group:
-        numbers = sorted(key for key, value in group.items() if isinstance(value, float))
-        raise LehrError(f"parameter group {index} has no {name!r} to schedule; it has {', '.join(numbers)}")
-    try:
-        return float(group[name])
-    except (TypeError, ValueError):
-        raise LehrError(f"{name!r} of parameter group {index} must be a number, got {group[name]!r}") from None
-
-
-def _bases(policy: PolicyLike, names: tuple[str, ...], groups: list[dict[str, Any]]) -> dict[str, tuple[float, ...]]:
+def _bases(policy: PolicyLike, facts: Sequence[Facts], groups: list[dict[str, Any]]) -> dict[str, tuple[float, ...]]:
     """The base values of the LR and of what else the policy governs, one per group (0 where it does not)."""
     governed = {("lr", i) for i in range(len(groups))}
-    governed |= {(target, i) for target, _, indices in tracks(policy, names) for i in indices}
+    governed |= {(target, i) for target, _, indices in tracks(policy, facts) for i in indices}
     return {
-        target: tuple(_read(g, target, i) if (target, i) in governed else 0.0 for i, g in enumerate(groups))
+        target: tuple(read(g, target, i) if (target, i) in governed else 0.0 for i, g in enumerate(groups))
         for target in sorted({target for target, _ in governed})
     }
 
