@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import HealthCheck, given, settings
 
+from drawn import COMPOSITIONS, resolved, schedules
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.schedules import Curve, Schedule
@@ -138,3 +140,17 @@ def test_optax_takes_a_curve_as_its_schedule() -> None:
     for t in range(5):
         updates, state = optimizer.update(jnp.asarray(1.0), state, parameters)
         assert float(updates) == pytest.approx(-curve(t), abs=2 * EPSILON32)
+
+
+@settings(
+    max_examples=max(COMPOSITIONS // 4, 10), suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+)
+@given(schedules)
+def test_random_compositions_are_the_same_under_jit(schedule: Schedule) -> None:
+    curve = resolved(schedule)
+    steps = np.array([*range(0, 1200, 7), *(p.start for p in curve.parts), 10**6, 10**12])
+    with jax.enable_x64(True):
+        values = jax.jit(curve)(jnp.asarray(steps))
+    # A sum or a difference may lose digits of its largest term; the bound holds for all that is computed on the way.
+    scale = max(peak(curve, steps), 1e-3 * min(curve.bound, 100.0))
+    assert np.abs(np.asarray(values) - curve(steps)).max() <= 1e-11 * scale

@@ -1,127 +1,19 @@
 """Laws of the algebra, over schedules that hypothesis draws: compositions of every shape, up to five levels deep."""
 
+from collections.abc import Callable
 from fractions import Fraction
+from operator import add
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import lehr
-from lehr.errors import LehrError
-from lehr.lengths import Horizon
-from lehr.schedules import Schedule, constant, cosine, linear, one_minus_sqrt, polynomial, warmup
+from drawn import HORIZON, endless, factors, filling, fixed, resolved, schedules, shares
+from lehr.schedules import Schedule, cosine, linear, one_minus_sqrt, polynomial
 from lehr.schedules.algebra import boundaries
-from lehr.text import parse
-
-HORIZON = Horizon(steps=1000, steps_per_epoch=50, samples_per_step=32, tokens_per_step=2048)
-FAR = [10**6, 2**31 - 1, 10**12, 2**63 - 1]
-
-factors = st.floats(0, 3, allow_subnormal=False)
-shares = st.floats(0.01, 0.99)
-lengths = st.one_of(
-    st.integers(0, 300),
-    st.integers(0, 40).map("{}%".format),
-    st.decimals(0, 5, places=2).map("{} epochs".format),
-    st.integers(0, 9999).map("{} samples".format),
-    st.sampled_from(["1e4 tokens", "0.01%", "7.5 steps"]),
-)
-positive = lengths.filter(lambda length: str(length).lstrip("0.")[:1].isdigit())
-
-fixed = st.one_of(
-    st.builds(linear, lengths, to=factors),
-    st.builds(linear, lengths, to=factors, start=factors),
-    st.builds(cosine, lengths, to=factors),
-    st.builds(cosine, lengths, to_lr=factors),
-    st.builds(polynomial, lengths, power=st.floats(0.1, 9), to=factors),
-    st.builds(one_minus_sqrt, lengths, to=factors),
-    st.builds(warmup, lengths, start=factors, zero_start=st.booleans()),
-    st.builds(lehr.hold, lengths),
-)
-filling = st.one_of(st.builds(linear, to=factors), st.builds(cosine), st.builds(lehr.hold))
-endless = st.one_of(
-    st.builds(constant, factors),
-    st.builds(lehr.exponential, shares, per=positive),
-    st.builds(lehr.step_decay, positive, shares),
-    st.builds(lehr.inverse_time, factors, per=positive),
-    st.builds(lehr.inverse_sqrt, positive),
-    st.builds(lehr.multistep, st.lists(lengths, min_size=1, max_size=4), shares),
-    st.builds(lehr.compounding, st.floats(0.9, 1.0)),
-    st.builds(lehr.cosine_product, st.floats(-0.5, 0.5), st.integers(1, 40)),
-    st.builds(lambda a, b: lehr.piecewise({0: a, "30%": b}), factors, factors),
-)
-
-
-leaves = fixed | filling | endless
-
-
-@st.composite
-def compositions(draw: st.DrawFn, deepest: int = 5) -> Schedule:
-    """A shape, and up to so many operations on it, one around the other; what cannot be joined is drawn again."""
-    made = draw(leaves)
-    for _ in range(draw(st.integers(0, deepest))):
-        try:
-            made = operated(draw, made)
-        except LehrError:
-            assume(False)
-    return made
-
-
-def operated(draw: st.DrawFn, one: Schedule) -> Schedule:
-    match draw(st.integers(0, 9)):
-        case 0:
-            return one.then(*draw(st.lists(leaves, min_size=1, max_size=3)))
-        case 1 | 2:
-            before: Schedule = draw(fixed)
-            return before.then(one)
-        case 3:
-            return one * draw(leaves)
-        case 4:
-            first: Schedule = draw(leaves)
-            return first * one
-        case 5:
-            times, stretch = draw(st.sampled_from([1, 2, 3, None])), draw(st.sampled_from([1, 2, 1.5, 0.5]))
-            return one.repeat(times, stretch=stretch, scale=draw(st.sampled_from([1, 0.5])))
-        case 6:
-            low = draw(factors)
-            return one.clip(low, draw(st.none() | st.just(low + 1)))
-        case 7:
-            return one.staircase(draw(positive))
-        case 8:
-            return one.stretch(draw(st.sampled_from([0.1, 0.75, 2, 3.5])))
-        case _:
-            return one.scaled(draw(factors))
-
-
-schedules = compositions()
-
-
-def resolved(schedule: Schedule) -> lehr.Curve:
-    try:
-        return schedule.resolve(HORIZON, lr=0.1)
-    except LehrError as error:
-        # Cycles may have no steps, and for ever stretched ones have a cosine_product that grows without end.
-        assume(not any(words in str(error) for words in ("of at least one step", "grows to e^", "must be at most 100")))
-        raise
-
-
-@settings(max_examples=200, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
-@given(schedules, st.lists(st.integers(0, 2000), max_size=20))
-def test_every_composition_reads_back_is_total_and_the_same_in_vectors(schedule: Schedule, steps: list[int]) -> None:
-    assert parse(repr(schedule)) == parse(schedule.text(full=True)) == schedule
-    assert repr(parse(repr(schedule))) == repr(schedule)
-    curve = resolved(schedule)
-    edges = [part.start for part in curve.parts] + [part.stop or 0 for part in curve.parts]
-    every = np.array(sorted({*steps, *edges, *(max(edge - 1, 0) for edge in edges), 0, 1, *FAR}))
-    values = curve(every)
-    assert np.isfinite(values).all()
-    assert (values >= 0).all()
-    assert (values <= curve.bound).all()
-    assert values.tobytes() == np.array([curve(step) for step in every.tolist()]).tobytes()
-    if curve.length is not None:
-        assert (values[every >= curve.length] == curve.end).all()
-    assert curve(every).tobytes() == parse(repr(schedule)).resolve(HORIZON, lr=0.1)(every).tobytes()
 
 
 @settings(max_examples=50)
@@ -129,6 +21,59 @@ def test_every_composition_reads_back_is_total_and_the_same_in_vectors(schedule:
 def test_then_is_associative(a: Schedule, b: Schedule, c: Schedule) -> None:
     assert a.then(b).then(c) == a.then(b.then(c)) == a.then(b, c)
     assert hash(a.then(b).then(c)) == hash(a.then(b.then(c)))
+
+
+@settings(max_examples=50)
+@given(schedules, schedules, schedules)
+def test_sum_least_and_largest_are_associative_and_do_not_mind_the_order(a: Schedule, b: Schedule, c: Schedule) -> None:
+    joins: list[Callable[[Schedule, Schedule], Schedule]] = [add, lehr.minimum, lehr.maximum]
+    for join in joins:
+        assert join(join(a, b), c) == join(a, join(b, c))
+        assert hash(join(join(a, b), c)) == hash(join(a, join(b, c)))
+        steps = np.arange(0, 1100, 13)
+        one, other = (resolved(join(*pair))(steps) for pair in ((a, b), (b, a)))
+        assert one == pytest.approx(other, rel=1e-12, abs=1e-12)
+
+
+@settings(max_examples=50)
+@given(st.sampled_from(["+", "minimum", "maximum"]), schedules, schedules)
+def test_sum_least_and_largest_are_those_of_the_values(how: str, a: Schedule, b: Schedule) -> None:
+    joined = a + b if how == "+" else lehr.minimum(a, b) if how == "minimum" else lehr.maximum(a, b)
+    steps = np.arange(0, 1100, 13)
+    one, other, both = resolved(a), resolved(b), resolved(joined)
+    oracle = {"+": np.add, "minimum": np.minimum, "maximum": np.maximum}[how]
+    # Outside its own length each member holds, and all of them stop where the longest one ends.
+    ends = [curve.length for curve in (one, other) if curve.length is not None]
+    assume(len(ends) == 2 or not ends)
+    assert both(steps) == pytest.approx(oracle(one(steps), other(steps)), rel=1e-12, abs=1e-300)
+
+
+@settings(max_examples=50)
+@given(fixed | filling)
+def test_a_reverse_runs_backwards_and_its_reverse_forwards(schedule: Schedule) -> None:
+    curve, back, again = (resolved(s) for s in (schedule, schedule.reverse(), schedule.reverse().reverse()))
+    assume(curve.length is not None)
+    n = curve.length or 0
+    steps = np.arange(n + 5)
+    assert back.length == again.length == n
+    assert np.array_equal(back(steps), curve(np.maximum(n - steps, 0)))
+    assert np.array_equal(again(steps), curve(steps))
+
+
+@settings(max_examples=50)
+@given(fixed, fixed | endless, st.integers(0, 400))
+def test_a_fade_is_the_first_then_the_second_and_between_both_a_line(one: Schedule, other: Schedule, over: int) -> None:
+    a = resolved(one)
+    n = a.length or 0
+    b = other.resolve(HORIZON, lr=0.1, start=a.end)
+    over = min(over, n, n if b.length is None else b.length)
+    steps = np.arange(n + 300)
+    share = np.clip((steps - (n - over)) / max(over, 1), 0, 1) if over else (steps >= n) * 1.0
+    expected = a(steps) * (1 - share) + b(np.maximum(steps - (n - over), 0)) * share
+    faded = resolved(one.fade(other, over))
+    assert faded(steps) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert faded.length == (None if b.length is None else n + b.length - over)
+    # Lengths that are no whole steps are rounded where they end, in a fade as in a sequence.
 
 
 @settings(max_examples=50)

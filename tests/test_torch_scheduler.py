@@ -82,7 +82,7 @@ def test_it_has_every_public_name_of_the_controller() -> None:
         ours, theirs = getattr(scheduler, name), getattr(run, name)
         if not callable(theirs):
             assert repr(ours) == repr(theirs), name
-        elif name not in ("step", "replan", "load_state_dict"):
+        elif name not in ("step", "replan", "preview", "load_state_dict"):
             assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters), name
 
 
@@ -526,3 +526,13 @@ def test_two_runs_of_the_same_loop_are_equal() -> None:
             scheduler.step(loss=losses[-1])
         seen.append((losses, scheduler.state_dict()))
     assert seen[0] == seen[1]
+
+
+def test_a_preview_sees_a_hand_edit_and_changes_nothing() -> None:
+    optimizer = sgd(0.1)
+    scheduler = Scheduler(optimizer, "constant()", steps=10)
+    optimizer.param_groups[0]["lr"] = 0.05
+    assert scheduler.preview("linear()").before.tolist() == [0.05] * 10
+    assert scheduler.preview("linear()").after[0] == 0.05
+    assert lrs(optimizer) == [0.05]
+    assert scheduler.policy == lehr.as_policy("constant()")

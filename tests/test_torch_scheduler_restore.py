@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 import io
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 import lehr
+from drawn import COMPOSITIONS, schedules
+from lehr.schedules import Schedule
 from lehr.torch import Scheduler
 
 STEPS = 30
@@ -129,6 +134,49 @@ def test_every_order_of_restoring_goes_on_exactly(order: Any, kind: str, policy:
         assert drive(second, STEPS - cut) == undisturbed[cut:], cut
         assert second.base_lrs == whole.base_lrs
         assert json.dumps(second.state_dict(), allow_nan=False) == json.dumps(whole.state_dict(), allow_nan=False)
+
+
+RUN = lehr.Horizon(steps=24, steps_per_epoch=4, samples_per_step=32, tokens_per_step=2048)
+
+
+def resumes_everywhere(schedule: Schedule, cuts: Iterable[int]) -> None:
+    """run(N) = run(k) + save + load + run(N − k), with `torch.save` and `weights_only`, at each cut in another order."""
+
+    def begun() -> Any:
+        return Scheduler(optimizer_of("SGD"), schedule, horizon=RUN)
+
+    undisturbed = drive(begun(), 24)
+    for cut in cuts:
+        first = begun()
+        drive(first, cut)
+        file = io.BytesIO()
+        torch.save((first.optimizer.state_dict(), json.loads(json.dumps(first.state_dict(), allow_nan=False))), file)
+        file.seek(0)
+        weights, state = torch.load(file, weights_only=True)
+        optimizer = optimizer_of("SGD")
+        if cut % 3 == 0:
+            optimizer.load_state_dict(weights)
+        second = Scheduler(optimizer, schedule, horizon=RUN)
+        if cut % 3 == 1:
+            optimizer.load_state_dict(weights)
+        second.load_state_dict(state)
+        if cut % 3 == 2:
+            optimizer.load_state_dict(weights)
+        assert drive(second, 24 - cut) == undisturbed[cut:], cut
+
+
+def test_every_row_of_the_catalogue_resumes_at_every_cut(schedule: Schedule) -> None:
+    resumes_everywhere(schedule, range(24))
+
+
+@settings(max_examples=COMPOSITIONS, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(schedules, st.lists(st.integers(0, 23), min_size=1, max_size=3))
+def test_random_compositions_resume_at_any_cut(schedule: Schedule, cuts: list[int]) -> None:
+    try:
+        schedule.resolve(RUN, lr=0.1), schedule.resolve(RUN, lr=0.03)
+    except lehr.LehrError:
+        assume(False)
+    resumes_everywhere(schedule, cuts)
 
 
 @pytest.mark.parametrize("kind", KINDS)

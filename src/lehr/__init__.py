@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from lehr import schedules
 from lehr.checks import Finding, check
 from lehr.controller import Controller, start
+from lehr.convert import Conversion, convert
+from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, Length
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Bind",
     "Controller",
+    "Difference",
+    "Conversion",
     "Event",
     "Finding",
     "Groups",
@@ -51,6 +55,7 @@ __all__ = [
     "as_policy",
     "bind",
     "check",
+    "convert",
     "evaluation",
     "groups",
     "loss",

@@ -6,6 +6,7 @@ table made ahead, calls evaluation functions, writes the journal, and says all o
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lehr.difference import Difference, Steps, Values, sampled
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, whole_steps
@@ -23,7 +25,7 @@ from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.reports import Reports
 from lehr.rules import Observation
 from lehr.state import SCHEMA, carry_over, check, facts, last_decisions, save
-from lehr.table import Table
+from lehr.tabulated import Table
 from lehr.text import as_policy, parse
 
 __all__ = ["Controller", "OnChange", "start"]
@@ -163,7 +165,7 @@ class Controller:
         """Why the LR is what it is: base × factor × gain, where in the plan, and what last changed it."""
         lines: list[str] = []
         for track in self._tracks:
-            factors = [float(column[0]) for column in track.plan.factors(track.state, self.t, 1)]
+            factors = [float(column[0]) for column in track.plan.factors(track.state, self.t)]
             for k, group in enumerate(track.groups):
                 base, gain, value = track.plan.bases[k], track.state.gains[k], self.hyper[track.target][group]
                 line = f"{track.target} {value:.6g} = base {base:.6g} × factor {factors[k]:.6g}"
@@ -271,7 +273,7 @@ class Controller:
             if track.target != target or group not in track.groups:
                 continue
             k = track.groups.index(group)
-            plain = track.plan.bases[k] * float(track.plan.factors(track.state, self.t, 1)[k][0])
+            plain = track.plan.bases[k] * float(track.plan.factors(track.state, self.t)[k][0])
             old = self.hyper[target][group]
             words = f"{target} of group {group} was changed by hand from {old:.6g} to {value:.6g}"
             if not (math.isfinite(value) and value >= 0):
@@ -335,6 +337,60 @@ class Controller:
             self._anchor(before)
         words = f"the plan was changed: {old} → {self.policy.text()}, {facts(horizon)}"
         self._note(Event(self.t, "replan", words, lr_before=tuple(before["lr"]), lr_after=tuple(self.lrs)))
+
+    def preview(
+        self,
+        policy: PolicyLike | str,
+        *,
+        steps: int | None = None,
+        horizon: Horizon | None = None,
+        no_jump: bool = False,
+        group: int = 0,
+    ) -> Difference:
+        """What `replan` with the same arguments would change; nothing is changed.
+
+        Args:
+            policy: as in `replan`.
+            steps: as in `replan`.
+            horizon: as in `replan`.
+            no_jump: as in `replan`.
+            group: whose LR is looked at.
+
+        Returns:
+            Both LR curves from the present step to the later end of the run (or over twice the steps so far and 1000
+            more if it has none), as if no rule fired; `print` it.
+
+        Example:
+            >>> run = start("cosine()", lr=0.1, steps=100)
+            >>> for _ in range(50):
+            ...     run.step()
+            >>> print(run.preview("cosine()", steps=200))
+            they differ from step 50 on
+            most at step 84: 0.006185 → 0.06243 (× 10.1)
+            at step 199: 0 → 6.168e-06
+            area: × 5.668
+            the run ends at step 100 → 200
+        """
+        if not 0 <= group < len(self._groups):
+            raise LehrError(f"preview(group=...) must be one of the {len(self._groups)} groups, got {group!r}")
+        notes: list[str] = []
+        twin = copy.copy(self)
+        twin.events, twin._reports = Journal(), Reports(strict=False)
+        twin._subscribers = {"events": [], "steps": []}
+        twin._warn = lambda key, words: notes.append(words)  # type: ignore[method-assign]
+        twin.replan(policy, steps=steps, horizon=horizon, no_jump=no_jump)
+        ends = [run.ahead().end for run in (self, twin)]
+        last = max((end - 1 for end in ends if end is not None), default=3 * self.t + 1000)
+        at = sampled(self.t, max(last, self.t))
+        before, after = self._curve(group, at), twin._curve(group, at)
+        return Difference(at, before, after, ends[0], ends[1], tuple(notes))
+
+    def _curve(self, group: int, steps: Steps) -> Values:
+        """The LR of a group at future steps, as if no rule fired."""
+        for track in self._tracks:
+            if track.target == "lr" and group in track.groups:
+                return track.values(group, steps)
+        return np.full(len(steps), self._bases["lr"][group])
 
     # State
 
@@ -431,7 +487,7 @@ class Controller:
     def _anchor(self, wanted: Mapping[str, Sequence[float]]) -> None:
         """Let the gains take up the difference to the wanted values."""
         for track in self._tracks:
-            columns = track.plan.factors(track.state, self.t, 1)
+            columns = track.plan.factors(track.state, self.t)
             gains = list(track.state.gains)
             for k, group in enumerate(track.groups):
                 plain = track.plan.bases[k] * float(columns[k][0])

@@ -90,22 +90,22 @@ class Plan:
         begun_end = None if begun is None or begun.length is None else begun.at + begun.length
         return min((end for end in (self.total, begun_end) if end is not None), default=None)
 
-    def factors(self, state: PolicyState, first: int, count: int) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
-        """The factors of steps first … first + count − 1, one array per group (the same object where they agree)."""
+    def factors(self, state: PolicyState, steps: Any) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        """The factors of steps (an array, or one step), an array per group; the same object where they agree."""
         curves, offset = self.curves, 0
         if state.begun is not None:
             begun = state.begun
             curves, offset = _curves(begun.schedule, self.horizon, self.bases, begun.start, begun.length), begun.at
-        steps = np.arange(first, first + count) - offset
+        local = np.atleast_1d(np.asarray(steps, dtype=np.int64)) - offset
         seen: dict[int, Any] = {}
         for curve in curves:
             if id(curve) not in seen:
-                seen[id(curve)] = curve(steps)
+                seen[id(curve)] = curve(local)
         return [seen[id(curve)] for curve in curves]
 
     def lrs(self, state: PolicyState) -> tuple[float, ...]:
         """The LR of each group for the update `state.step`."""
-        factors = [float(column[0]) for column in self.factors(state, state.step, 1)]
+        factors = [float(column[0]) for column in self.factors(state, state.step)]
         return tuple(self.bounded(state.step, i, self.bases[i] * f * state.gains[i]) for i, f in enumerate(factors))
 
     @property
@@ -178,7 +178,7 @@ class Plan:
                 length = left
         elif extent is not Extent.FILLING:
             length = None
-        start = tuple(float(column[0]) for column in self.factors(state, state.step, 1))
+        start = tuple(float(column[0]) for column in self.factors(state, state.step))
         return state._replace(begun=Begun(schedule, state.step, start, length)), note
 
 
@@ -190,6 +190,15 @@ class Track:
     groups: tuple[int, ...]
     plan: Plan
     state: PolicyState
+
+    def values(self, group: int, steps: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The values of a group at steps from now on, as if no rule fired."""
+        k = self.groups.index(group)
+        low, high = self.plan.bounds(k)
+        values = self.plan.bases[k] * self.plan.factors(self.state, steps)[k] * self.state.gains[k]
+        if low is None and high is None:
+            return values
+        return np.where(np.asarray(steps) < self.plan.warmup, values, np.clip(values, low, high))
 
 
 @ft.lru_cache(maxsize=64)  # a begun plan is a value in the state; its curves are made once

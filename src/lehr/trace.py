@@ -102,6 +102,9 @@ class _Run(Protocol):
     def policy(self) -> Any: ...
 
     @property
+    def horizon(self) -> Any: ...
+
+    @property
     def lrs(self) -> list[float]: ...
 
     @property
@@ -125,6 +128,7 @@ def record(run: _Run, path: str | Path, **header: Any) -> Iterator[TraceWriter]:
         ...         run.step(loss=0.5)
     """
     about = {"lehr": __version__, "policy": run.policy.text(full=True), "groups": len(run.lrs)}
+    about |= {"steps": run.horizon.steps} if run.horizon.steps is not None else {}
     writer = TraceWriter(path, about | header)
     stops = [run.subscribe(writer.row, on="steps"), run.subscribe(writer.event, on="events")]
     try:

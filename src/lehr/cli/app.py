@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lehr.cli import compare, show
+from lehr.cli import check, compare, show
 from lehr.errors import LehrError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(show.show)
+app.command(name="check", help=check.HELP, epilog=check.EXAMPLES)(check.run_check)
 app.command(help=compare.HELP, epilog=compare.EXAMPLES)(compare.compare)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from lehr.checks import Finding, check
+from lehr.checks.subject import subjects
+from lehr.cli.check import plain_console, print_findings
 from lehr.lengths import Horizon
+from lehr.policy import Policy
 from lehr.report.extras import needs
 from lehr.report.facts import DEFAULT_STEPS, Facts, Strand, facts_of, planned, strands
 from lehr.report.figures import plot
@@ -67,21 +70,21 @@ def show(
         tokens_per_step=tokens_per_step,
     )
     shown = list(dict.fromkeys(strand for text in texts for strand in strands(text)))
-    console = _console()
-    _print(console, shown, horizon, lr)
+    console = plain_console()
+    found = {one.policy: check(one.policy, horizon=horizon, lr=lr) for text in texts for one in subjects(text, horizon)}
+    _print(console, shown, horizon, lr, found)
     if output is not None:
         save(plot(*texts, horizon=horizon, lr=lr), output)
         console.print(f"written to {output}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
-def _console() -> Console:
-    """Colours only for a terminal that wants them; characters that an encoding lacks become question marks."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-    return Console(highlight=False, soft_wrap=True)
-
-
-def _print(console: Console, shown: Sequence[Strand], horizon: Horizon, lr: float | None) -> None:
+def _print(
+    console: Console,
+    shown: Sequence[Strand],
+    horizon: Horizon,
+    lr: float | None,
+    found: Mapping[Policy, Sequence[Finding]],
+) -> None:
     plans = [planned(strand.policy, horizon, lr) for strand in shown]
     with needs("cli"):
         from lehr.report.terminal import drawing, pens
@@ -95,6 +98,9 @@ def _print(console: Console, shown: Sequence[Strand], horizon: Horizon, lr: floa
         console.print(_numbers(facts, lr))
         _print_parts(console, facts)
         _print_rules(console, strand)
+        if found.get(strand.policy):
+            console.print()
+            print_findings(console, found[strand.policy])
     console.print()
 
 

@@ -153,15 +153,16 @@ def radam_warmup(beta2: float = 0.999) -> Form:
 
 @ft.lru_cache(maxsize=8)
 def _rectified(beta2: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The factors until they are 1 to the last bit; a table, as differences of near numbers have no digits to spare."""
-    last = 2.0 / (1.0 - beta2) - 1.0
-    u = np.arange(1.0, 60.0 / (1.0 - beta2))
-    decayed = np.exp(u * np.log(beta2))
-    rho = last - 2.0 * u * decayed / (1.0 - decayed)
-    rho = rho[np.argmax(rho > 4.0) :]
+    """The factors until they are 1 to the last bit; in extended precision, as ρ is a difference of near numbers."""
+    beta = np.longdouble(beta2)
+    last = 2 / (1 - beta) - 1
+    u = np.arange(1, int(60 / (1 - beta2)), dtype=np.longdouble)
+    decayed = beta**u
+    rho = last - 2 * u * decayed / (1 - decayed)
+    rho = rho[np.argmax(rho > 4) :]
     factors: np.ndarray[Any, np.dtype[np.float64]] = np.sqrt(
-        (rho - 4.0) * (rho - 2.0) * last / ((last - 4.0) * (last - 2.0) * rho)
-    )
+        (rho - 4) * (rho - 2) * last / ((last - 4) * (last - 2) * rho)
+    ).astype(np.float64)
     factors[-1] = 1.0
     factors.setflags(write=False)
     return factors

@@ -16,6 +16,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from lehr.controller import Controller, OnChange
+from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Journal
 from lehr.lengths import Horizon
@@ -244,6 +245,11 @@ class Scheduler(LRScheduler):
         self._absorb()
         self._controller().replan(policy, **how)
         self._write()
+
+    def preview(self, policy: PolicyLike | str, **how: Any) -> Difference:
+        """What `replan` would change; see `Controller.preview`."""
+        self._absorb()
+        return self._controller().preview(policy, **how)
 
     def finish(self) -> str:
         """Say that the run has ended; see `Controller.finish`."""

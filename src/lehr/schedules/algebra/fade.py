@@ -44,9 +44,11 @@ class Fade(Schedule):
     def extent(self, context: Context) -> Fraction | Extent:
         """Both less the overlap; filling if one fills, else as the second says."""
         first, second = self.before.extent(context), self.after.extent(context)
-        if not isinstance(first, Fraction) or second is Extent.FILLING:
-            return second if second in (Extent.ENDLESS, Extent.OPEN) and isinstance(first, Fraction) else Extent.FILLING
-        return second if isinstance(second, Extent) else first + second - self._overlap(context, first, second)
+        if not isinstance(first, Fraction):
+            return Extent.FILLING
+        if isinstance(second, Extent):
+            return second
+        return first + second - min(context.measure(as_length(self.over, "over")), first, second)
 
     def build(self, context: Context, start: float, length: int | None) -> Curve:
         """Both curves, the second from the end value of the first, and in the overlap the line between them."""
@@ -73,26 +75,20 @@ class Fade(Schedule):
     def _bounds(self, context: Context, length: int | None) -> tuple[int, int, int | None]:
         """Where the second begins, where the first ends, and where all of it ends if it does."""
         first, second = self.before.extent(context), self.after.extent(context)
-        if isinstance(first, Fraction) and isinstance(second, Extent) and length is None:
-            overlap = self._overlap(context, first, first)
-            *_, begin, end = boundaries([first - overlap, overlap], None)
+        a = first if isinstance(first, Fraction) else None
+        b = second if isinstance(second, Fraction) else None
+        over, whole = context.measure(as_length(self.over, "over")), Fraction(length or 0)
+        if b is None and second is not Extent.FILLING and (a is None or length is None):  # the second never ends
+            ends = whole if a is None else a
+            *_, begin, end = boundaries([ends - min(over, ends), min(over, ends)], length)
             return begin, end, None
-        if not isinstance(first, Fraction):
-            rest = Fraction(second) if isinstance(second, Fraction) else Fraction(0)
-            overlap = self._overlap(context, rest, rest)
-            sizes = [max((length or 0) - rest, Fraction(0)), overlap, rest - overlap]
-        elif isinstance(second, Fraction):
-            overlap = self._overlap(context, first, second)
-            sizes = [first - overlap, overlap, second - overlap]
-        else:
-            overlap = self._overlap(context, first, first)
-            sizes = [first - overlap, overlap, max((length or 0) - first, Fraction(0))]
-        fixed = isinstance(first, Fraction) and isinstance(second, Fraction)
-        _, begin, end, total = boundaries(sizes, length if fixed or sum(sizes) <= (length or 0) else None)
+        over = min(over, *(size for size in (a, b) if size is not None))
+        exact = a is not None and b is not None
+        a = max(whole - (b or 0), Fraction(0)) + over if a is None else a
+        b = max(whole - a, Fraction(0)) + over if b is None else b
+        sizes = [a - over, over, b - over]
+        _, begin, end, total = boundaries(sizes, length if exact or sum(sizes) <= whole else None)
         return begin, end, total
-
-    def _overlap(self, context: Context, first: Fraction, second: Fraction) -> Fraction:
-        return min(context.measure(as_length(self.over, "over")), first, second)
 
     def lengths(self) -> Iterator[Length]:
         """Those of both, and the overlap."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from lehr.plan import Track
 
 __all__ = ["Table"]
@@ -54,7 +56,7 @@ def _columns(track: Track, start: int, size: int) -> list[list[float]]:
     """(base × factor) × gain, within the bounds; groups that agree in all of these share a column."""
     plan, made = track.plan, {}
     keys: list[Any] = []
-    for k, factors in enumerate(plan.factors(track.state, start, size)):
+    for k, factors in enumerate(plan.factors(track.state, np.arange(start, start + size))):
         base, gain = plan.bases[k], track.state.gains[k]
         keys.append((id(factors), base, gain, *plan.bounds(k)))
         if keys[-1] not in made:

@@ -1,0 +1,80 @@
+"""torch's composites and its plateau: schedules joined as torch means it, and the rule of the plateau."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from lehr.convert.torch_checks import from_zero
+from lehr.errors import LehrError
+from lehr.lengths import as_count
+from lehr.rules import Rule, metric, when
+from lehr.schedules import Schedule, constant, hold
+from lehr.schedules.algebra import kind
+from lehr.schedules.schedule import number
+from lehr.schedules.shape import Shape
+
+__all__ = ["chained", "plateau_floor", "reduce_lr_on_plateau", "sequential"]
+
+BAD = metric("num_bad_epochs", best="max")  # observations in a row without improvement, as torch counts them
+
+
+def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
+    """`SequentialLR`: each schedule from its own step 0 and from the base LR, the next one from each milestone on."""
+    starts = [0, *(as_count(item, "SequentialLR(milestones=...)") for item in milestones)]
+    if len(starts) != len(schedules) or not schedules:
+        raise LehrError(
+            f"SequentialLR needs one milestone less than schedulers, got {len(schedules)} schedulers and "
+            f"{len(milestones)} milestones"
+        )
+    if any(later <= earlier for earlier, later in pairwise(starts)):
+        raise LehrError(f"SequentialLR(milestones=...) must increase, got {list(milestones)}; sort them")
+    fresh = [schedules[0], *(_from_base(later, before) for before, later in pairwise(schedules))]
+    cut = [_cut(item, end - begin) for item, (begin, end) in zip(fresh, pairwise(starts), strict=False)]
+    return cut[0].then(*cut[1:], fresh[-1]) if cut else fresh[-1]
+
+
+def chained(schedules: Sequence[Schedule]) -> Schedule:
+    """`ChainedScheduler`: the product; what has ended holds its value."""
+    if any(kind(item) is not None for item in schedules):
+        schedules = [_unending(item) for item in schedules]
+    first, *others = schedules
+    for other in others:
+        first = first * other
+    return first
+
+
+def reduce_lr_on_plateau(factor: float = 0.1, patience: int = 10) -> Rule:
+    """`ReduceLROnPlateau` as a rule of `num_bad_epochs`, which the caller counts: see `lehr.torch.dropin.plateau`."""
+    if not 0 < number(factor, "ReduceLROnPlateau(factor=...)") < 1:
+        raise LehrError(f"ReduceLROnPlateau(factor=...) must be above 0 and below 1, got {factor!r}")
+    tolerated = from_zero(patience, "ReduceLROnPlateau(patience=...)")
+    return when(BAD.reaches(tolerated + 1)).every_time().scale(factor)
+
+
+def plateau_floor(lr: float, factor: float, min_lr: float, eps: float) -> float:
+    """The LR at which torch's reductions end: at `min_lr`, or where the next one would be smaller than `eps`."""
+    while lr > 0 and (lower := max(lr * factor, min_lr)) and lr - lower > eps:
+        lr = lower
+    return lr
+
+
+def _from_base(schedule: Schedule, before: Schedule) -> Schedule:
+    """The schedule begun at the base LR, whatever `before` hands over."""
+    rises = isinstance(before, Shape) and before.name in ("warmup", "linear") and not before.absolute
+    hands_over_one = rises and before.resolve().end == 1.0
+    names_its_start = isinstance(schedule, Shape) and schedule.name in ("constant", "piecewise")
+    return schedule if hands_over_one or names_its_start else constant() * schedule
+
+
+def _cut(schedule: Schedule, steps: int) -> Schedule:
+    """Exactly so long: what is longer is cut off, what is shorter holds its end."""
+    extent = kind(schedule)
+    own = None if extent is not None else schedule.resolve(lr=1.0).length
+    if own is not None and own <= steps:
+        return schedule if own == steps else schedule.then(hold(steps - own))
+    return _unending(schedule) * hold(steps)
+
+
+def _unending(schedule: Schedule) -> Schedule:
+    return schedule if kind(schedule) is not None else schedule.then(hold())
