@@ -129,6 +129,7 @@ ORACLES: dict[str, Oracle] = {
     "cyclic(7, 5, low=0.2)": lambda i: 0.2 + 0.8 * triangle(i, 7, 5),
     "cyclic(8, low=0.2, mode='triangular2')": lambda i: 0.2 + 0.8 * triangle(i, 8, 8) * 0.5 ** (i // 16),
     "cyclic(8, mode='exp_range', gamma=0.99)": lambda i: triangle(i, 8, 8) * 0.99**i,
+    f"demon({N}, beta=0.8, to=0.1)": fall(lambda x: (1 - x) / ((1 - 0.8) + 0.8 * (1 - x)), e=0.1),
     f"exp_cooldown({N})": fall(lambda x: (0.1**x - 0.1) / 0.9),
     f"exp_cooldown({N}, ratio=0.5)": fall(lambda x: 2 * 0.5**x - 1),
     f"exp_hyperbolic({N}, upper=90, to=0.01)": lambda i: 0.01 ** (1 - hyperbola(N, 90)(min(i, N) / N)),

@@ -54,6 +54,7 @@ CATALOGUE: tuple[Row, ...] = (
         recipes.cyclic,
         ("cyclic(100, low=0.1)", "cyclic(30, 50, mode='triangular2')", "cyclic(40, mode='exp_range', gamma=0.999)"),
     ),
+    Row(falls.demon, ("demon()", "demon('30%', beta=0.5, to=0.1)", "demon(90, start=0.3, to_lr=1e-3)")),
     Row(
         falls.exp_cooldown,
         ("exp_cooldown()", "exp_cooldown('20%', ratio=0.5, to=0.1)", "exp_cooldown(100, start=0.5, to_lr=1e-3)"),

@@ -15,7 +15,7 @@ from lehr.lengths import LengthLike
 from lehr.schedules.schedule import Array, Context
 from lehr.schedules.shape import Fall, Form, fall, geometric_blend, power, shape
 
-__all__ = ["exp_cooldown", "exp_hyperbolic", "geometric", "hyperbolic", "quarter_cosine", "rex", "tanh"]
+__all__ = ["demon", "exp_cooldown", "exp_hyperbolic", "geometric", "hyperbolic", "quarter_cosine", "rex", "tanh"]
 
 
 @shape
@@ -65,6 +65,40 @@ def rex(
     Source: Chen, Wolfe & Kyrillidis 2021 (arXiv 2107.04197), equation 2.
     """
     return fall(lambda x, rest, xp: rest / (0.5 + 0.5 * rest), length, to=to, to_lr=to_lr, start=start)
+
+
+@shape
+def demon(
+    length: LengthLike | None = None,
+    *,
+    beta: float = 0.9,
+    to: float = 0.0,
+    to_lr: float | None = None,
+    start: float | None = None,
+) -> Form:
+    """Decaying momentum: s·g + e·(1 − g) with g = (1 − x)/((1 − β) + β(1 − x)); `rex` is this with β = ½.
+
+    For the momentum of SGD or Adam's β₁: `bind(lr=cosine(), momentum=demon())`.
+
+    Args:
+        length: how long; without it, what is left of the run.
+        beta: the momentum β that it starts from, at least 0 and at most 0.9999; the higher, the later it falls.
+        to: the end value e, a factor of the base value (never of the start), ≥ 0.
+        to_lr: the same as an absolute value; needs the base value.
+        start: the start s, a factor of the base value; default: the end of what came before, 1 at the top.
+
+    Raises:
+        LehrError: beta outside its range, a negative end or start, or both `to` and `to_lr`.
+
+    Example:
+        >>> round(demon(beta=0.9).resolve(steps=100)(50), 6)
+        0.909091
+
+    Source: Chen, Wolfe, Li & Kyrillidis 2019 (arXiv 1910.04952), equation 1 (Demon).
+    """
+    if not 0 <= beta <= 0.9999:
+        raise LehrError(f"demon(beta=...) must be between 0 and 0.9999, got {beta!r}")
+    return fall(lambda x, rest, xp: rest / ((1.0 - beta) + beta * rest), length, to=to, to_lr=to_lr, start=start)
 
 
 @shape
