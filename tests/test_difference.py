@@ -42,7 +42,8 @@ def test_both_curves_are_those_that_the_run_would_take() -> None:
 @pytest.mark.parametrize("no_jump", [False, True])
 def test_a_preview_changes_nothing_and_warns_of_nothing(no_jump: bool) -> None:
     policy = "Policy(cosine(), rules=[when(loss.plateaus(3)).scale(0.5)])"
-    run, heard = run_to(20, policy), []
+    run = run_to(20, policy)
+    heard: list[object] = []
     run.subscribe(heard.append)
     before = copy.deepcopy(run.state_dict()), [event.plain() for event in run.events], run.why()
     with warnings.catch_warnings():
@@ -109,4 +110,3 @@ def test_facts_of_a_difference_by_hand() -> None:
         "area: × 1.167",
         "the run ends at step 4 → 8",
     ]
-

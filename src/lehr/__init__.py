@@ -23,7 +23,17 @@ from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, Length
 from lehr.policy import Bind, Groups, Policy, bind, groups
 from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, when
-from lehr.schedules import *
+from lehr.schedules import Curve, Schedule, maximum, minimum, register
+from lehr.schedules.decay import *
+from lehr.schedules.falls import *
+from lehr.schedules.knots import *
+from lehr.schedules.literal import *
+from lehr.schedules.odd import *
+from lehr.schedules.powers import *
+from lehr.schedules.recipes import *
+from lehr.schedules.steps import *
+from lehr.schedules.user import *
+from lehr.schedules.warmups import *
 from lehr.simulate import simulate
 from lehr.text import as_policy, parse
 from lehr.trace import Trace, record
@@ -35,8 +45,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Bind",
     "Controller",
-    "Difference",
     "Conversion",
+    "Curve",
+    "Difference",
     "Event",
     "Finding",
     "Groups",
@@ -47,6 +58,7 @@ __all__ = [
     "Length",
     "Policy",
     "Rule",
+    "Schedule",
     "Signal",
     "Trace",
     "Trigger",
@@ -59,22 +71,27 @@ __all__ = [
     "evaluation",
     "groups",
     "loss",
+    "maximum",
     "metric",
+    "minimum",
     "parse",
     "plot",
     "record",
+    "register",
     "simulate",
     "start",
     "when",
 ]
-__all__ += schedules.__all__
+__all__ += [row.name for row in schedules.catalogue.CATALOGUE]
 __all__.sort()
 
 
-def __getattr__(name: str) -> Any:
-    """Load what needs more than NumPy on first use."""
-    if name == "plot":
-        from lehr.report.figures import plot
+if not TYPE_CHECKING:  # a type checker would take it for the type of every name
 
-        return plot
-    raise AttributeError(f"module 'lehr' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Load what needs more than NumPy on first use."""
+        if name == "plot":
+            from lehr.report.figures import plot
+
+            return plot
+        raise AttributeError(f"module 'lehr' has no attribute {name!r}")

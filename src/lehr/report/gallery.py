@@ -27,6 +27,7 @@ __all__ = ["pages", "picture", "sections"]
 RUN = Horizon(steps=1000, steps_per_epoch=50, samples_per_step=32, tokens_per_step=2048)
 LR = 0.1  # for the examples with an absolute end
 WIDTH, HEIGHT, EDGE = 260.0, 80.0, 4.0
+ORDER = ("decay", "warmups", "steps", "powers", "falls", "knots", "recipes")  # most used families first
 INK, FRAME = "#2f7fc1", "#9aa0a6"  # readable on light and on dark pages
 HEAD = """# The catalogue of schedules
 
@@ -43,7 +44,9 @@ def pages() -> dict[str, str]:
     for name, function in EXAMPLE_FUNCTIONS.items():
         register(name, function)
     families = groupby(sorted(CATALOGUE, key=_family), key=_family)
-    parts = [HEAD, *(f"## {title}\n\n" + "\n".join(map(_entry, rows)) for title, rows in families), _operations()]
+    index = " · ".join(f"[{row.name}](#{row.name})" for row in CATALOGUE) + "\n"
+    bodies = (f"## {title}\n\n" + "\n".join(map(_entry, rows)) for (_, title), rows in families)
+    parts = [HEAD, index, *bodies, _operations()]
     pictures = {f"catalogue/{row.name}.svg": picture(row.examples[0]) for row in CATALOGUE}
     return {"catalogue.md": "\n".join(parts)} | pictures
 
@@ -78,11 +81,12 @@ def sections(function: object) -> dict[str, str]:
     return {name: inspect.cleandoc("\n".join(lines)) for name, lines in found.items()}
 
 
-def _family(row: Row) -> str:
-    """The first line of the module that a shape is in, up to its colon."""
+def _family(row: Row) -> tuple[int, str]:
+    """The place of the module that a shape is in, and its first line up to the colon."""
     module = inspect.getmodule(row.make)
     line = (inspect.getdoc(module) or "").splitlines()[0]
-    return line.split(":")[0].rstrip(".").split(", each")[0]
+    place = next((i for i, name in enumerate(ORDER) if str(row.make.__module__).endswith(f".{name}")), len(ORDER))
+    return place, line.split(":")[0].rstrip(".").split(", each")[0].split(", in a form")[0]
 
 
 def _entry(row: Row) -> str:

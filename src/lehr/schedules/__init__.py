@@ -10,12 +10,12 @@ from lehr.schedules.literal import *
 from lehr.schedules.odd import *
 from lehr.schedules.powers import *
 from lehr.schedules.recipes import *
-from lehr.schedules.schedule import Curve, Part, Schedule
+from lehr.schedules.schedule import Curve, Schedule
 from lehr.schedules.steps import *
 from lehr.schedules.user import *
 from lehr.schedules.warmups import *
 
-__all__ = ["Curve", "Part", "Schedule", "maximum", "minimum", "register"]
+__all__ = ["Curve", "Schedule", "maximum", "minimum", "register"]
 __all__ += decay.__all__
 __all__ += falls.__all__
 __all__ += knots.__all__
