@@ -139,6 +139,7 @@ CASES: dict[str, tuple[list[Case], list[Case]]] = {
         [("linear(to=1e-6)", {"steps": 10}), ("constant(3e-5)", {}), ("warmup(9).then(cosine(to=9e-5))", {})],
         [
             ("linear(to=1e-4)", {"steps": 10}),
+            ("one_cycle()", {"steps": 100}),
             ("linear(to_lr=1e-6)", {"steps": 10, "lr": 0.1}),
             ("linear()", {"steps": 10}),
         ],
@@ -146,6 +147,19 @@ CASES: dict[str, tuple[list[Case], list[Case]]] = {
     "LR206": (
         [("linear(to_lr=0.2)", {"steps": 10, "lr": 0.1})],
         [("linear(to_lr=0.1)", {"steps": 10, "lr": 0.1}), ("linear(to_lr=0.2)", {"steps": 10})],
+    ),
+    "LR207": (
+        [
+            ("warmup(100) * inverse_sqrt(100)", {"steps": 1000}),
+            ("hold(50).then(warmup('10%') + exponential(0.99))", {"steps": 1000}),
+        ],
+        [
+            ("warmup(100).then(hold()) * inverse_sqrt(100)", {"steps": 1000}),
+            ("linear() * inverse_sqrt(100)", {"steps": 1000}),
+            ("linear(100) * constant(0.5)", {"steps": 1000}),
+            ("(warmup(100) * inverse_sqrt(100)).then(linear())", {"steps": 1000}),
+            ("warmup(995) * inverse_sqrt(100)", {"steps": 1000}),
+        ],
     ),
     "LR301": (
         [

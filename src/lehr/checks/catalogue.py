@@ -144,6 +144,13 @@ POLICY: tuple[Check[Subject], ...] = (
         schedule.end_above_base,
     ),
     Check(
+        "LR207",
+        "warning",
+        "an endless member of a product or sum stands still before the run ends",
+        "let the fixed member go on: a.then(hold())",
+        schedule.endless_member_stands_still,
+    ),
+    Check(
         "LR301",
         "error",
         "an absolute floor (min_lr=) at or above a group's base LR",

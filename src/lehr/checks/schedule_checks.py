@@ -8,6 +8,9 @@ from typing import Any
 from lehr.checks.row import Found
 from lehr.checks.subject import Subject, leaves, steps_in
 from lehr.lengths import Length
+from lehr.schedules import Schedule
+from lehr.schedules.algebra import Sequence, Together, kind
+from lehr.schedules.schedule import Extent
 from lehr.schedules.shape import Shape
 
 FACTORS = ("to", "start", "value", "low")  # arguments of shapes that are factors of the base LR
@@ -143,3 +146,23 @@ def _cure(shape: Shape) -> str:
     if shape.name == "compounding":
         return 'compounding has no unit but steps; use exponential(gamma, per="1 epoch") instead'
     return f'write the lengths with their unit, such as "{_drops(shape)[-1].amount} epochs"'
+
+
+def endless_member_stands_still(subject: Subject) -> Iterator[Found]:
+    """A product or sum that ends with its longest fixed member, and its endless one with it, long before the run."""
+    run, last = subject.planned, subject.policy.schedule
+    if isinstance(last, Sequence):
+        last = last.members[-1]
+    if run is None or run.curve.length is None or not isinstance(last, Together):
+        return
+    still = [member for member in last.members if kind(member) is Extent.ENDLESS and not _is_constant(member)]
+    if still and run.curve.length < 0.99 * run.total:
+        yield Found(
+            f"in {last!r} the endless {still[0]!r} stands still from step {run.curve.length} of {run.total} on, "
+            "where the longest fixed member ends",
+            "let that member go on for ever: (....then(hold())) instead of it",
+        )
+
+
+def _is_constant(schedule: Schedule) -> bool:
+    return isinstance(schedule, Shape) and schedule.name == "constant"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lehr.cli import check, compare, show
+from lehr.cli import check, compare, convert, diff, show
 from lehr.errors import LehrError
 
 app = typer.Typer(
@@ -21,6 +21,10 @@ app = typer.Typer(
 )
 app.command()(show.show)
 app.command(name="check", help=check.HELP, epilog=check.EXAMPLES)(check.run_check)
+app.command(name="convert", help=convert.HELP, epilog=convert.EXAMPLES, context_settings=convert.SETTINGS)(
+    convert.run_convert
+)
+app.command(help=diff.HELP, epilog=diff.EXAMPLES)(diff.diff)
 app.command(help=compare.HELP, epilog=compare.EXAMPLES)(compare.compare)
 
 

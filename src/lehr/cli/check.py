@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lehr.checks import Finding, check
+from lehr.cli import options
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.trace import Trace
@@ -38,16 +39,16 @@ EXAMPLES = """[bold]Examples[/bold]
 
 def run_check(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT|LOG", help="Policies, or traces of runs.")],
-    steps: Annotated[int | None, typer.Option(metavar="N", help="Updates in the run.")] = None,
+    steps: options.Steps = None,
     lr: Annotated[
         list[float] | None, typer.Option(metavar="X", help="Base LR; once for each group. \\[default: not known]")
     ] = None,
     epochs: Annotated[float | None, typer.Option(metavar="N", help="The run's length in epochs.")] = None,
-    steps_per_epoch: Annotated[int | None, typer.Option(metavar="N", help="Updates in an epoch.")] = None,
-    samples: Annotated[float | None, typer.Option(metavar="N", help="The run's length in samples, instead.")] = None,
-    samples_per_step: Annotated[int | None, typer.Option(metavar="N", help="Samples in an update.")] = None,
-    tokens: Annotated[float | None, typer.Option(metavar="N", help="The run's length in tokens, instead.")] = None,
-    tokens_per_step: Annotated[int | None, typer.Option(metavar="N", help="Tokens in an update.")] = None,
+    steps_per_epoch: options.StepsPerEpoch = None,
+    samples: options.Samples = None,
+    samples_per_step: options.SamplesPerStep = None,
+    tokens: options.Tokens = None,
+    tokens_per_step: options.TokensPerStep = None,
     batches: Annotated[int | None, typer.Option(metavar="N", help="Batches that the loader makes.")] = None,
     accumulate: Annotated[int, typer.Option(metavar="N", help="Micro-batches in an update.")] = 1,
     world_size: Annotated[int, typer.Option(metavar="N", help="Ranks that share the batches.")] = 1,

@@ -14,8 +14,7 @@ from lehr.convert import PEERS, Conversion, convert
 
 HELP = """Read a peer's configuration and say it as a policy, with what was changed on purpose.
 
-A file or text: JSON, or flags. Exit code: 0; 1 something that changes the LR could not be converted; 2 it cannot be
-read."""
+Exit code: 0 converted; 1 something that changes the LR was not; 2 it cannot be read."""
 EXAMPLES = """[bold]Examples[/bold]
 
   lehr convert ds_config.json --lr 3e-4

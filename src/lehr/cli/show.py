@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lehr.checks import Finding, check
 from lehr.checks.subject import subjects
+from lehr.cli import options
 from lehr.cli.check import plain_console, print_findings
 from lehr.lengths import Horizon
 from lehr.policy import Policy
@@ -46,12 +47,12 @@ def show(
         int | None, typer.Option(metavar="N", help=f"Updates in the run. \\[default: {DEFAULT_STEPS}]")
     ] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="Base LR. \\[default: none, factors are shown]")] = None,
-    epochs: Annotated[float | None, typer.Option(metavar="N", help="The run's length in epochs, instead.")] = None,
-    steps_per_epoch: Annotated[int | None, typer.Option(metavar="N", help="Updates in an epoch.")] = None,
-    samples: Annotated[float | None, typer.Option(metavar="N", help="The run's length in samples, instead.")] = None,
-    samples_per_step: Annotated[int | None, typer.Option(metavar="N", help="Samples in an update.")] = None,
-    tokens: Annotated[float | None, typer.Option(metavar="N", help="The run's length in tokens, instead.")] = None,
-    tokens_per_step: Annotated[int | None, typer.Option(metavar="N", help="Tokens in an update.")] = None,
+    epochs: options.Epochs = None,
+    steps_per_epoch: options.StepsPerEpoch = None,
+    samples: options.Samples = None,
+    samples_per_step: options.SamplesPerStep = None,
+    tokens: options.Tokens = None,
+    tokens_per_step: options.TokensPerStep = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write a figure: .png, .svg or .html.")
     ] = None,
@@ -90,10 +91,10 @@ def _print(
         from lehr.report.terminal import drawing, pens
     drawn_with = pens(len(shown), console.is_terminal and not console.no_color, console.encoding)
     console.print()
-    console.out(drawing([values for _, values in plans], drawn_with, _width(), HEIGHT), highlight=False)
+    console.out(drawing([values for _, values in plans], drawn_with, width(), HEIGHT), highlight=False)
     for strand, pen, (curve, values) in zip(shown, drawn_with, plans, strict=True):
         console.print()
-        console.print(_heading(strand, pen, alone=len(shown) == 1))
+        console.print(heading(strand, pen, alone=len(shown) == 1))
         facts = facts_of(curve, values)
         console.print(_numbers(facts, lr))
         _print_parts(console, facts)
@@ -104,12 +105,12 @@ def _print(
     console.print()
 
 
-def _width() -> int:
+def width() -> int:
     """Characters for a drawing: what the terminal has, 80 without one, but not more than the eye likes."""
     return max(20, min(shutil.get_terminal_size().columns - 1, WIDEST))
 
 
-def _heading(strand: Strand, pen: Pen, alone: bool) -> Text:
+def heading(strand: Strand, pen: Pen, alone: bool) -> Text:
     """The text of a policy, behind the colour or letter of its curve if there are several."""
     text = Text(strand.label, style="bold")
     if alone:
@@ -127,7 +128,7 @@ def _numbers(facts: Facts, lr: float | None) -> Text:
         ("final", short(facts.final), "above half", f"{short(100 * facts.above_half, 3)} % of the steps"),
         ("area", f"{short(facts.area, 3)} of peak × steps", "", ""),
     ]
-    return _aligned(pairs, dim=(0, 2))
+    return aligned(pairs, dim=(0, 2))
 
 
 def _print_parts(console: Console, facts: Facts) -> None:
@@ -137,10 +138,10 @@ def _print_parts(console: Console, facts: Facts) -> None:
     ends = [facts.steps if part.stop is None else min(part.stop, facts.steps) for part in facts.parts]
     rows = [(f"steps {part.start}–{end - 1}", part.text) for part, end in zip(facts.parts, ends, strict=True)]
     console.print()
-    console.print(_aligned(rows, dim=(0,)))
+    console.print(aligned(rows, dim=(0,)))
 
 
-def _aligned(rows: Sequence[Sequence[str]], dim: Sequence[int]) -> Text:
+def aligned(rows: Sequence[Sequence[str]], dim: Sequence[int]) -> Text:
     """Rows as lines in columns, some of them dim, without blanks at the ends."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

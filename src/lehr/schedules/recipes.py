@@ -177,7 +177,7 @@ def tri_stage(
         >>> tri_stage("10%", "40%", "50%")
         warmup('10%', start=0.01).then(hold('40%'), geometric('50%', to=0.01))
 
-    Source: Park et al. 2019 (arXiv 1904.08779), section 3.3; fairseq's tri_stage.
+    Source: Park et al. 2019 (arXiv 1904.08779), section 3.3; fairseq's tri_stage (which rises as i/n: zero_start).
     """
     return _warmup(warmup, start=start).then(_hold(hold), geometric(decay, to=to))
 
@@ -218,7 +218,8 @@ def noam_hold(warmup: LengthLike, hold: LengthLike, *, exponent: float = 0.5) ->
         >>> noam_hold(1000, "20%")
         warmup(1000).then(hold('20%'), power_law(1000))
 
-    Source: Kim et al. 2022 (arXiv 2206.00888), section 3.3 (Squeezeformer); NeMo's NoamHoldAnnealing.
+    Source: Kim et al. 2022 (arXiv 2206.00888), section 3.3 (Squeezeformer); NeMo's NoamHoldAnnealing (whose rise
+        is (i + 1)/(w + 1)).
     """
     return _warmup(warmup).then(_hold(hold), power_law(warmup, exponent))
 

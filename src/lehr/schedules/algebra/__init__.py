@@ -4,7 +4,7 @@ from lehr.schedules.algebra.extents import boundaries, kind
 from lehr.schedules.algebra.fade import Fade
 from lehr.schedules.algebra.repeat import Repeat
 from lehr.schedules.algebra.sequence import Sequence
-from lehr.schedules.algebra.together import Maximum, Minimum, Product, Sum, maximum, minimum
+from lehr.schedules.algebra.together import Maximum, Minimum, Product, Sum, Together, maximum, minimum
 from lehr.schedules.algebra.wrapped import Clip, Reverse, Staircase, Stretch
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Staircase",
     "Stretch",
     "Sum",
+    "Together",
     "boundaries",
     "kind",
     "maximum",

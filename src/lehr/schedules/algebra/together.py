@@ -14,11 +14,11 @@ from lehr.lengths import Length, whole_steps
 from lehr.schedules.schedule import Array, Context, Curve, Extent, Part, Schedule, namespace
 from lehr.spelling import shown
 
-__all__ = ["Maximum", "Minimum", "Product", "Sum", "maximum", "minimum"]
+__all__ = ["Maximum", "Minimum", "Product", "Sum", "Together", "maximum", "minimum"]
 
 
 @dataclass(frozen=True, repr=False)
-class _Together(Schedule):
+class Together(Schedule):
     """Members at the same time. As long as the longest fixed one; a filling one fills, an endless one has no say."""
 
     members: tuple[Schedule, ...]
@@ -95,7 +95,7 @@ class _Together(Schedule):
 
 
 @dataclass(frozen=True, repr=False)
-class Product(_Together):
+class Product(Together):
     """Factors multiplied; made by `a * b`. The first gets the start, the others begin at 1."""
 
     symbol = " * "
@@ -118,7 +118,7 @@ class Product(_Together):
 
 
 @dataclass(frozen=True, repr=False)
-class Sum(_Together):
+class Sum(Together):
     """Terms added; made by `a + b`. Every term gets the start."""
 
     symbol = " + "
@@ -133,7 +133,7 @@ class Sum(_Together):
 
 
 @dataclass(frozen=True, repr=False)
-class Minimum(_Together):
+class Minimum(Together):
     """The least at every step; made by `minimum(a, b)`. Every member gets the start."""
 
     symbol = ", "
@@ -148,7 +148,7 @@ class Minimum(_Together):
 
 
 @dataclass(frozen=True, repr=False)
-class Maximum(_Together):
+class Maximum(Together):
     """The largest at every step; made by `maximum(a, b)`. Every member gets the start."""
 
     symbol = ", "
