@@ -1,5 +1,7 @@
 """What tests share: the schedules and runs that every conformance battery goes through, and hypothesis's profile."""
 
+from pathlib import Path
+
 import hypothesis
 import pytest
 
@@ -9,13 +11,29 @@ from lehr.schedules import Schedule, register
 from lehr.schedules.catalogue import CATALOGUE, EXAMPLE_FUNCTIONS
 from lehr.text import parse
 
+TESTS = Path(__file__).parent
+
 hypothesis.settings.register_profile("lehr", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("lehr")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that writes the table of the peers."""
-    parser.addoption("--write-parity", action="store_true", help="write docs/parity.md; needs -m peers and all peers")
+    parser.addoption("--write-parity", action="store_true", help="run the comparisons with peers; write docs/parity.md")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the option overrule the marker that leaves the peers out."""
+    if config.getoption("--write-parity"):
+        config.option.markexpr = ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With the option, run what makes the table, and not what reads it."""
+    if config.getoption("--write-parity"):
+        makers = {path for path in TESTS.glob("test_parity_*.py") if path.name != "test_parity_table.py"}
+        config.hook.pytest_deselected(items=[item for item in items if item.path not in makers])
+        items[:] = [item for item in items if item.path in makers]
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
