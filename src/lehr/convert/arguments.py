@@ -53,6 +53,11 @@ class Arguments:
         value = self.get(name)
         return None if value is None else self.as_number(value, name, least)
 
+    def number_or(self, name: str, default: float) -> float:
+        """A finite number of at least 0, or what the peer takes where there is none."""
+        value = self.number(name)
+        return default if value is None else value
+
     def needed(self, name: str, least: float = 0.0) -> float:
         """A number that must be there."""
         value = self.number(name, least)
@@ -66,6 +71,11 @@ class Arguments:
         if value is not None and value != int(value):
             raise LehrError(f"{name} of {self.what} must be a whole number, got {value!r}")
         return None if value is None else int(value)
+
+    def count_or(self, name: str, default: int, least: int = 0) -> int:
+        """A whole number of at least `least`, or what the peer takes where there is none."""
+        value = self.count(name, least)
+        return default if value is None else value
 
     def counted(self, name: str, least: int = 0) -> int:
         """A whole number that must be there."""

@@ -24,7 +24,7 @@ class Given(NamedTuple):
     kind: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Conversion:
     """A peer's configuration as a policy.
 
@@ -69,7 +69,7 @@ class Conversion:
         lines += [f"# {item.severity} {item.code}: {item.reason}; {item.remedy}" for item in self.findings]
         return "\n".join(lines)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.text()
 
 

@@ -5,6 +5,7 @@ lr(t) is what DeepSpeed's formula gives for batch iteration t. Write n for the w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -14,10 +15,13 @@ from lehr.convert.arguments import Arguments
 from lehr.convert.conversion import Conversion, Given, finding
 from lehr.convert.parts import base_lr, chain, horizon_of, left, length, rise, share
 from lehr.errors import LehrError
+from lehr.lengths import LengthLike
 from lehr.schedules import Schedule, cosine, hold, inverse_time, linear, piecewise
 from lehr.spelling import shown
 
 __all__ = ["TYPES", "read"]
+
+MOST_STAIRS = 10_000
 
 
 class Made(NamedTuple):
@@ -62,7 +66,7 @@ def _filled(params: Mapping[str, Any], given: Given) -> dict[str, Any]:
     if lacking:
         raise LehrError(
             f'{", ".join(lacking)} of the DeepSpeed scheduler is "auto", which transformers\' Trainer fills in; write '
-            "the number into the config, or give convert(..., lr=..., steps=...)"
+            "the numbers into the config (lr= and steps= stand in for warmup_max_lr and total_num_steps)"
         )
     return {name: known[name] if value == "auto" else value for name, value in params.items()}
 
@@ -72,7 +76,7 @@ def _without_auto(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _warmup_lr(args: Arguments, said: float | None, given: Given) -> Made:
-    low, high = args.number("warmup_min_lr") or 0.0, args.number("warmup_max_lr")
+    low, high = args.number_or("warmup_min_lr", 0.0), args.number("warmup_max_lr")
     peak, notes = _peak(said if high is None else high, said, given, args.what)
     count, log, more = _warming(args)
     up = _up(count, log, share(low, peak, "warmup_min_lr", args.what))
@@ -81,7 +85,7 @@ def _warmup_lr(args: Arguments, said: float | None, given: Given) -> Made:
 
 def _warmup_decay_lr(args: Arguments, said: float | None, given: Given) -> Made:
     total, high = args.counted("total_num_steps", 1), args.number("warmup_max_lr")
-    low, default = args.number("warmup_min_lr") or 0.0, high is None
+    low, default = args.number_or("warmup_min_lr", 0.0), high is None
     peak, notes = _peak(1e-3 if high is None else high, said, given, args.what, default)
     count, log, more = _warming(args)
     floor = share(low, peak, "warmup_min_lr", args.what)
@@ -90,9 +94,8 @@ def _warmup_decay_lr(args: Arguments, said: float | None, given: Given) -> Made:
 
 
 def _warmup_cosine_lr(args: Arguments, said: float | None, given: Given) -> Made:
-    total, first = args.counted("total_num_steps", 1), args.number("warmup_min_ratio") or 0.0
-    floor = args.number("cos_min_ratio")
-    floor = 1e-4 if floor is None else floor
+    total, first = args.counted("total_num_steps", 1), args.number_or("warmup_min_ratio", 0.0)
+    floor = args.number_or("cos_min_ratio", 1e-4)
     peak, notes = _peak(said, said, given, args.what)
     count, log, more = _warming(args)
     down = cosine(max(total - count, 0), to=floor)
@@ -107,8 +110,8 @@ def _warmup_cosine_lr(args: Arguments, said: float | None, given: Given) -> Made
 
 def _warming(args: Arguments) -> tuple[int, bool, list[Finding]]:
     """The steps of the warm-up, whether it is logarithmic, and findings."""
-    count, kind = args.count("warmup_num_steps", 1), args.get("warmup_type")
-    count, notes = 1000 if count is None else count, []
+    count, kind = args.count_or("warmup_num_steps", 1000, 1), args.get("warmup_type")
+    notes = []
     if count < 2:
         reason = f"warmup_num_steps={count} of {args.what} is raised to 2"
         notes.append(finding("C102", "note", reason, "the policy does so too; leave the scheduler out for no warm-up"))
@@ -149,53 +152,47 @@ def _late() -> Finding:
 def _one_cycle(args: Arguments, said: float | None, given: Given) -> Made:
     low, high = args.needed("cycle_min_lr"), args.needed("cycle_max_lr")
     peak, notes = _peak(high, said, given, args.what)
-    first = args.count("cycle_first_step_size", 1)
-    up = 2000 if first is None else first
-    second, rate = args.count("cycle_second_step_size", 1), args.number("decay_lr_rate") or 0.0
-    down, size = up if second is None else second, args.number("decay_step_size") or 0.0
-    stairs = args.count("cycle_first_stair_count") or 0
-    stairs_down = args.count("cycle_second_stair_count")
+    up = args.count_or("cycle_first_step_size", 2000, 1)
+    down = args.count_or("cycle_second_step_size", up, 1)
+    stairs = args.count_or("cycle_first_stair_count", 0)
+    stairs_down = args.count_or("cycle_second_stair_count", stairs)
+    rate, size = args.number_or("decay_lr_rate", 0.0), args.number_or("decay_step_size", 0.0)
     floor = share(low, peak, "cycle_min_lr", args.what)
     tail = inverse_time(rate, per=length(size)) if rate and size else None
-    stairs_down = stairs if stairs_down is None else stairs_down
     notes += _momentum(args, up, down)
-    if not stairs and not stairs_down:
-        return Made(chain(rise(up, start=floor), linear(down, to=floor), tail), peak, None, tuple(notes))
-    steps = _stairs(up, down, stairs, stairs_down, floor)
-    if tail is not None:
-        steps = steps * hold(up + down).then(tail)
-    return Made(steps, peak, None, tuple(notes))
+    rising = _stairs_up(up, stairs, floor) if stairs else rise(up, start=floor)
+    falling = _stairs_down(down, stairs_down, floor) if stairs_down else linear(down, to=floor)
+    return Made(chain(rising, falling, tail), peak, None, tuple(notes))
 
 
-def _stairs(up: int, down: int, stairs: int, stairs_down: int, floor: float) -> Schedule:
-    """Both halves as values by hand: a stair of the way up begins at ⌈k·up/stairs⌉, down it is the one below."""
-    knots: dict[int, float] = {}
-    for i in range(up) if not stairs else (-(-k * up // stairs) for k in range(stairs)):
-        knots[i] = floor + (1.0 - floor) * (i * (stairs or up) // up) / (stairs or up)
-    knots[up] = 1.0
-    steps = stairs_down or down
-    firsts = (
-        range(1, down) if not stairs_down else (_first_of(level, down, steps) for level in range(steps - 1, -1, -1))
-    )
-    for j in firsts:
-        if 0 < j < down:
-            knots[up + j] = floor + (1.0 - floor) * ((down - j) * steps // down) / steps
-    knots[up + down] = floor
-    return piecewise(dict(sorted(knots.items())))
+def _stairs_up(steps: int, stairs: int, floor: float) -> Schedule:
+    """⌊t·stairs/steps⌋/stairs of the way up: stair k begins at ⌈k·steps/stairs⌉."""
+    _check_stairs(stairs)
+    begins: dict[LengthLike, float] = {
+        -(-k * steps // stairs): floor + (1.0 - floor) * k / stairs for k in range(stairs + 1)
+    }
+    return piecewise(begins) * hold(steps)
 
 
-def _first_of(level: int, down: int, steps: int) -> int:
-    """The first step on the way down with ⌊(down − j)·steps/down⌋ = level."""
-    bound = down - Fraction((level + 1) * down, steps)
-    return int(bound) + 1
+def _stairs_down(steps: int, stairs: int, floor: float) -> Schedule:
+    """⌊(steps − t)·stairs/steps⌋/stairs of the way: stair k begins after step steps − (k + 1)·steps/stairs."""
+    _check_stairs(stairs)
+    begins: dict[LengthLike, float] = {}
+    for k in range(stairs - 1, -1, -1):
+        begins[math.floor(steps - Fraction((k + 1) * steps, stairs)) + 1] = floor + (1.0 - floor) * k / stairs
+    return piecewise(begins | {steps: floor}) * hold(steps)
+
+
+def _check_stairs(stairs: int) -> None:
+    if stairs > MOST_STAIRS:
+        raise LehrError(f"OneCycle of DeepSpeed is read with at most {MOST_STAIRS} stairs, got {stairs}")
 
 
 def _momentum(args: Arguments, up: int, down: int) -> list[Finding]:
     cycles = args.get("cycle_momentum")
-    low, high = args.number("cycle_min_mom"), args.number("cycle_max_mom")
+    low, high = args.number_or("cycle_min_mom", 0.8), args.number_or("cycle_max_mom", 0.9)
     args.get("decay_mom_rate")
-    low, high = 0.8 if low is None else low, 0.9 if high is None else high
-    if cycles is False:
+    if cycles is False or not low <= high > 0:
         return []
     reason = f"OneCycle also cycles betas[0] between {high:g} and {low:g} and sets beta2 to 0.99; that is not converted"
     text = f"linear({up}, to={low / high:.6g}).then(linear({down}, to=1))"
@@ -205,9 +202,8 @@ def _momentum(args: Arguments, up: int, down: int) -> list[Finding]:
 
 
 def _range_test(args: Arguments, said: float | None, given: Given) -> Made:
-    low, size = args.number("lr_range_test_min_lr"), args.count("lr_range_test_step_size", 1)
-    rate, stairs = args.number("lr_range_test_step_rate"), args.flag("lr_range_test_staircase")
-    low, size, rate = 1e-3 if low is None else low, 2000 if size is None else size, 1.0 if rate is None else rate
+    low, size = args.number_or("lr_range_test_min_lr", 1e-3), args.count_or("lr_range_test_step_size", 2000, 1)
+    rate, stairs = args.number_or("lr_range_test_step_rate", 1.0), args.flag("lr_range_test_staircase")
     if given.steps is None:
         raise LehrError("LRRangeTest rises for ever, and a policy needs an end; give convert(..., steps=...)")
     lr, notes = _peak(low, said, given, args.what)

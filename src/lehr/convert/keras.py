@@ -116,9 +116,8 @@ def _stair(steps: float, args: Arguments) -> int:
 
 
 def _polynomial(args: Arguments, given: Given) -> Made:
-    lr, steps, end = _start(args), _decay_steps(args), args.number("end_learning_rate")
-    power = args.number("power")
-    end, power = 1e-4 if end is None else end, 1.0 if power is None else power
+    lr, steps = _start(args), _decay_steps(args)
+    end, power = args.number_or("end_learning_rate", 1e-4), args.number_or("power", 1.0)
     floor = {"to_lr": end} if end else {}
     if args.flag("cycle"):
         return growing_polynomial(length(steps), power=power, **floor), lr, []
@@ -134,8 +133,8 @@ def _ends(steps: float, args: Arguments) -> list[Finding]:
 
 
 def _cosine(args: Arguments, given: Given) -> Made:
-    first, steps, floor = args.needed("initial_learning_rate"), _decay_steps(args), args.number("alpha") or 0.0
-    target, warm = args.number("warmup_target"), args.number("warmup_steps") or 0.0
+    first, steps, floor = args.needed("initial_learning_rate"), _decay_steps(args), args.number_or("alpha", 0.0)
+    target, warm = args.number("warmup_target"), args.number_or("warmup_steps", 0.0)
     down, notes = cosine(length(steps), to=floor), _ends(steps, args)
     if target is None:
         if warm:
@@ -148,9 +147,8 @@ def _cosine(args: Arguments, given: Given) -> Made:
 
 
 def _cosine_restarts(args: Arguments, given: Given) -> Made:
-    lr, steps, floor = _start(args), _decay_steps(args, "first_decay_steps"), args.number("alpha") or 0.0
-    grow, shrink = args.number("t_mul"), args.number("m_mul")
-    grow, shrink = 2.0 if grow is None else grow, 1.0 if shrink is None else shrink
+    lr, steps, floor = _start(args), _decay_steps(args, "first_decay_steps"), args.number_or("alpha", 0.0)
+    grow, shrink = args.number_or("t_mul", 2.0), args.number_or("m_mul", 1.0)
     size, notes = length(steps), [] if grow == 1 else [_by_logarithm()]
     if steps != int(steps) or grow != int(grow):
         reason = f"cycles of {steps:g} steps that grow {grow:g}-fold do not end at whole steps, as Lehr's do"
@@ -188,16 +186,19 @@ def _piecewise(args: Arguments, given: Given) -> Made:
 def _reduce_on_plateau(args: Arguments, given: Given) -> Made:
     name = str(args.get("monitor") or given.metric or "val_loss")
     best, notes = _direction(name, args.get("mode") or "auto")
-    factor, patience, delta = args.number("factor"), args.count("patience"), args.number("min_delta")
-    factor, patience = 0.1 if factor is None else factor, 10 if patience is None else patience
-    quiet, least = args.count("cooldown") or 0, args.number("min_lr") or 0.0
+    factor, patience, delta = (
+        args.number_or("factor", 0.1),
+        args.count_or("patience", 10),
+        args.number_or("min_delta", 1e-4),
+    )
+    quiet, least = args.count_or("cooldown", 0), args.number_or("min_lr", 0.0)
     if not 0 < factor < 1:
         raise LehrError(f"factor of {args.what} must be between 0 and 1, got {factor:g}")
     if quiet:
         reason = f"cooldown={quiet} keeps {quiet - 1} observations from counting, as the last one counts already"
         notes.append(finding("C103", "note", reason, f"the policy rests for {quiet - 1}, in which Keras still notes "
                              "the best value"))  # fmt: skip
-    told = Plateau(name, best, factor, patience, 1e-4 if delta is None else delta, max(quiet - 1, 0), least, "keras")
+    told = Plateau(name, best, factor, patience, delta, max(quiet - 1, 0), least, "keras")
     return plateau(told), None, notes
 
 

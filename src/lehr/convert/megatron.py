@@ -53,7 +53,7 @@ def read(values: Mapping[str, Any], given: Given) -> Conversion:
     """
     args = Arguments(values, "Megatron", DEFAULTS)
     style, cooldown = args.word("lr_decay_style", STYLES), args.word("lr_wsd_decay_style", COOLDOWNS)
-    low, first = args.number("min_lr") or 0.0, args.number("lr_warmup_init") or 0.0
+    low, first = args.number_or("min_lr", 0.0), args.number_or("lr_warmup_init", 0.0)
     lr, notes = base_lr(args.number("lr"), given, "Megatron's --lr")
     if lr is not None and max(low, first) > lr:
         raise LehrError(f"Megatron needs min_lr and lr_warmup_init at most lr={lr:g}, got {low:g} and {first:g}")
@@ -72,6 +72,7 @@ def read(values: Mapping[str, Any], given: Given) -> Conversion:
         notes += again
     else:
         tail = _fall(str(style), warm, total, low, lr, horizon)
+        notes += _first_sample(args) if style == "inverse-square-root" and not warm else []
     notes += _not_converted(args) + args.unread_about_lr(*HARMLESS)
     return Conversion(chain(up, tail), "megatron", lr, horizon, findings=tuple(notes))
 
@@ -141,6 +142,18 @@ def _cool(
         "minus_sqrt": one_minus_sqrt(cooldown, **floor),
     }
     return hold(left(total, total - stable, horizon)).then(shapes[style]), notes
+
+
+def _first_sample(args: Arguments) -> list[Finding]:
+    """Megatron counts in samples, and its root takes the place of a missing warm-up by one of them."""
+    batch = args.count("global_batch_size", 1)
+    if batch == 1:
+        return []
+    share = "1/√global_batch_size" if batch is None else f"{batch**-0.5:.2g}"
+    reason = (
+        f"without a warm-up Megatron's root counts from the first sample: its second update has {share} of the peak"
+    )
+    return [finding("C103", "warning", reason, "the policy counts from the first update; give a warm-up")]
 
 
 def _not_converted(args: Arguments) -> list[Finding]:

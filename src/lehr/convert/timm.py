@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from lehr.checks.finding import Finding
 from lehr.convert.arguments import Arguments
@@ -16,6 +16,7 @@ from lehr.convert.conversion import Conversion, Given, finding
 from lehr.convert.parts import Plateau, base_lr, horizon_of, plateau, rise
 from lehr.convert.timm_schedules import SCHEDULES, Plan
 from lehr.errors import LehrError
+from lehr.lengths import LARGEST
 from lehr.policy import PolicyLike
 
 __all__ = ["read"]
@@ -79,7 +80,7 @@ def read(values: Mapping[str, Any], given: Given, *, script: bool) -> Conversion
         args.amount("epochs") or Fraction(0),
         args.amount("warmup_epochs") or Fraction(0),
         args.flag("warmup_prefix"),
-        args.number("min_lr") or 0.0,
+        args.number_or("min_lr", 0.0),
         lr,
     )
     if not plan.epochs or (plan.warm * per).denominator != 1 or (plan.epochs * per).denominator != 1:
@@ -97,6 +98,8 @@ def read(values: Mapping[str, Any], given: Given, *, script: bool) -> Conversion
         total += args.amount("cooldown_epochs") or 0
         policy = schedule if by_update else schedule.staircase("1 epoch")
         notes += _about(name, plan)
+    if total > LARGEST:
+        raise LehrError(f"the epochs of timm's run must be at most 1e18, got more than {LARGEST:.0e}")
     notes += _not_converted(args)
     steps = None if given.steps_per_epoch is None else math.ceil(total * given.steps_per_epoch)
     horizon = horizon_of(steps, given)
@@ -122,10 +125,10 @@ def _defaults(values: Mapping[str, Any], args: Arguments, name: str, warm: bool)
 
 def _plateau(plan: Plan, given: Given) -> tuple[PolicyLike, Fraction, list[Finding]]:
     name = given.metric or str(plan.args.get("eval_metric"))
-    factor, patience = plan.args.needed("decay_rate"), plan.args.count("patience_epochs")
+    factor, patience = plan.args.needed("decay_rate"), plan.args.counted("patience_epochs")
     up = rise(plan.units(plan.warm), start=plan.first) if plan.warm else None
-    best, patience = "min" if "loss" in name else "max", 10 if patience is None else patience
-    told = Plateau(name, "min" if best == "min" else "max", factor, patience, 1e-4, 0, plan.low, "torch")
+    best: Literal["min", "max"] = "min" if "loss" in name else "max"
+    told = Plateau(name, best, factor, patience, 1e-4, 0, plan.low, "torch")
     reason = f"timm waits for {name} (eval_metric) to stand still, where better is {best}"
     note = finding("C107", "note", reason, f"report it once an epoch: run.observe({name}=...)")
     return plateau(told, up.staircase("1 epoch") if up else None), plan.epochs, [note]
@@ -133,7 +136,7 @@ def _plateau(plan: Plan, given: Given) -> tuple[PolicyLike, Fraction, list[Findi
 
 def _about(name: str, plan: Plan) -> list[Finding]:
     notes = []
-    grow, cycles = plan.args.number("lr_cycle_mul") or 1.0, plan.args.count("lr_cycle_limit") or 1
+    grow, cycles = plan.args.number_or("lr_cycle_mul", 1.0), plan.args.count_or("lr_cycle_limit", 1)
     if name in ("cosine", "poly", "tanh") and cycles > 1 and grow != int(grow):
         reason = f"cycles that grow {grow:g}-fold do not end at whole {plan.unit}, as Lehr's do at whole steps"
         notes.append(finding("C104", "note", reason, "the LR differs by a step near the restarts"))
@@ -158,9 +161,9 @@ def _about(name: str, plan: Plan) -> list[Finding]:
 def _not_converted(args: Arguments) -> list[Finding]:
     notes = []
     if args.get("lr_noise") is not None:
-        pct = args.number("lr_noise_pct")
+        pct = args.number_or("lr_noise_pct", 0.67)
         reason = "lr_noise draws from torch's generator, so the same noise cannot be had; it is not converted"
-        remedy = f"multiply the policy with lehr.noise({0.67 if pct is None else pct:g}, every='1 epoch')"
+        remedy = f"multiply the policy with lehr.noise({pct:g}, every='1 epoch')"
         notes.append(finding("C203", "error", reason, remedy))
     if args.number("layer_decay") not in (None, 1.0):
         reason = (

@@ -32,6 +32,8 @@ from lehr.schedules import (
 
 __all__ = ["SCHEDULES", "Plan"]
 
+MOST_CUTS, MOST_CYCLES = 10_000, 1000
+
 
 class Plan(NamedTuple):
     """The arguments that most schedules share; lengths in epochs."""
@@ -52,7 +54,7 @@ class Plan(NamedTuple):
     @property
     def first(self) -> float:
         """The factor at which the warm-up starts."""
-        return share(self.args.number("warmup_lr") or 0.0, self.lr, "warmup_lr", "timm")
+        return share(self.args.number_or("warmup_lr", 0.0), self.lr, "warmup_lr", "timm")
 
     def floor(self, **more: float) -> dict[str, float]:
         """`min_lr`, as arguments of a segment."""
@@ -71,12 +73,12 @@ Made = tuple[Schedule, Fraction]  # the schedule, and its length in epochs
 
 
 def _cosine(plan: Plan) -> Made:
-    k = plan.args.number("lr_k_decay") or 1.0
+    k = plan.args.number_or("lr_k_decay", 1.0)
     return _cycles(plan, lambda size, **ends: cosine(size, k=k, **ends))
 
 
 def _poly(plan: Plan) -> Made:
-    power, k = plan.args.needed("decay_rate"), plan.args.number("lr_k_decay") or 1.0
+    power, k = plan.args.needed("decay_rate"), plan.args.number_or("lr_k_decay", 1.0)
     return _cycles(plan, lambda size, **ends: polynomial(size, power=power, k=k, **ends))
 
 
@@ -90,7 +92,9 @@ def _cycles(plan: Plan, one: Callable[..., Schedule], ends_above: bool = False) 
     `ends_above`: a cycle ends a little above `min_lr`, so that the LR jumps down at the end.
     """
     size = plan.units(plan.epochs)
-    cycles, grow = plan.args.count("lr_cycle_limit", 1) or 1, plan.args.number("lr_cycle_mul") or 1.0
+    cycles, grow = plan.args.count_or("lr_cycle_limit", 1, 1), plan.args.number_or("lr_cycle_mul", 1.0)
+    if cycles > MOST_CYCLES:
+        raise LehrError(f"timm's cycles are read up to {MOST_CYCLES} of them, got lr_cycle_limit={cycles}")
     shrink = plan.args.number("lr_cycle_decay")
     shrink = 1.0 if shrink is None or cycles == 1 else shrink
     curve = one(size, **plan.floor())
@@ -107,13 +111,16 @@ def _cycles(plan: Plan, one: Callable[..., Schedule], ends_above: bool = False) 
 
 
 def _step(plan: Plan) -> Made:
-    every, rate = plan.args.amount("decay_epochs") or Fraction(90), plan.args.needed("decay_rate")
+    asked, rate = plan.args.amount("decay_epochs"), plan.args.needed("decay_rate")
+    every = Fraction(90) if asked is None else asked
     if not every:
         raise LehrError("decay_epochs of timm's step schedule must be above 0, got 0")
     total = plan.epochs + (plan.warm if plan.prefix else 0)
     units = every * plan.per
     if units.denominator == 1:
         return plan.warmed(step_decay(length(units, plan.unit), rate)), total
+    if plan.epochs * plan.per / units > MOST_CUTS:
+        raise LehrError(f"decay_epochs of timm's step schedule makes more than {MOST_CUTS} cuts, got {float(every):g}")
     firsts = takewhile(lambda at: at < plan.epochs * plan.per, (math.ceil(i * units) for i in count(1)))
     points = [length(Fraction(at), plan.unit) for at in firsts]
     return plan.warmed(multistep(points, rate) if points else hold()), total
@@ -143,7 +150,8 @@ def _stable_decay(plan: Plan, usual: str, stable: Schedule | None) -> Made:
     """The warm-up is always before the rest; without `warmup_prefix` the rest is shorter by it."""
     plan.args.get("lr_stable_timescale")
     rest = (plan.epochs if plan.prefix else plan.epochs - plan.warm) * plan.per
-    asked = plan.args.amount("decay_epochs") or Fraction(1, 5)
+    wished = plan.args.amount("decay_epochs")
+    asked = Fraction(1, 5) if wished is None else wished
     decay = round(float(asked * rest if asked < 1 else asked * plan.per))
     if not 0 < decay <= rest:
         raise LehrError(f"timm needs a decay of 1 to {float(rest):g} {plan.unit} here, got {decay}; see decay_epochs")

@@ -14,7 +14,7 @@ from lehr.schedules.algebra import kind
 from lehr.schedules.schedule import number
 from lehr.schedules.shape import Shape
 
-__all__ = ["chained", "plateau_floor", "reduce_lr_on_plateau", "sequential"]
+__all__ = ["chained", "plateau_cuts", "plateau_floor", "reduce_lr_on_plateau", "sequential"]
 
 BAD = metric("num_bad_epochs", best="max")  # observations in a row without improvement, as torch counts them
 
@@ -29,9 +29,12 @@ def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Sche
         )
     if any(later <= earlier for earlier, later in pairwise(starts)):
         raise LehrError(f"SequentialLR(milestones=...) must increase, got {list(milestones)}; sort them")
-    fresh = [schedules[0], *(_from_base(later, before) for before, later in pairwise(schedules))]
-    cut = [_cut(item, end - begin) for item, (begin, end) in zip(fresh, pairwise(starts), strict=False)]
-    return cut[0].then(*cut[1:], fresh[-1]) if cut else fresh[-1]
+    phases: list[Schedule] = []
+    for schedule, begin, end in zip(schedules, starts, [*starts[1:], None], strict=True):
+        fresh = schedule if not phases or _ends_at_base(phases[-1]) else _from_base(schedule)
+        phases.append(fresh if end is None else _cut(fresh, end - begin))
+    first, *others = phases
+    return first.then(*others) if others else first
 
 
 def chained(schedules: Sequence[Schedule]) -> Schedule:
@@ -52,6 +55,15 @@ def reduce_lr_on_plateau(factor: float = 0.1, patience: int = 10) -> Rule:
     return when(BAD.reaches(tolerated + 1)).every_time().scale(factor)
 
 
+def plateau_cuts(lr: float, factor: float, eps: float) -> int:
+    """How many reductions torch makes from `lr`, until the next one would be smaller than `eps`."""
+    count = 0
+    while lr > 0 and lr - lr * factor > eps:
+        lr *= factor
+        count += 1
+    return count
+
+
 def plateau_floor(lr: float, factor: float, min_lr: float, eps: float) -> float:
     """The LR at which torch's reductions end: at `min_lr`, or where the next one would be smaller than `eps`."""
     while lr > 0 and (lower := max(lr * factor, min_lr)) and lr - lower > eps:
@@ -59,12 +71,16 @@ def plateau_floor(lr: float, factor: float, min_lr: float, eps: float) -> float:
     return lr
 
 
-def _from_base(schedule: Schedule, before: Schedule) -> Schedule:
-    """The schedule begun at the base LR, whatever `before` hands over."""
-    rises = isinstance(before, Shape) and before.name in ("warmup", "linear") and not before.absolute
-    hands_over_one = rises and before.resolve().end == 1.0
+def _ends_at_base(phase: Schedule) -> bool:
+    """Whether it hands over factor 1; asked of lines only, the usual warm-up, so that texts stay short."""
+    line = isinstance(phase, Shape) and phase.name in ("warmup", "linear") and not phase.absolute
+    return line and phase.resolve().end == 1.0
+
+
+def _from_base(schedule: Schedule) -> Schedule:
+    """The schedule begun at the base LR, whatever is handed over."""
     names_its_start = isinstance(schedule, Shape) and schedule.name in ("constant", "piecewise")
-    return schedule if hands_over_one or names_its_start else constant() * schedule
+    return schedule if names_its_start else constant() * schedule
 
 
 def _cut(schedule: Schedule, steps: int) -> Schedule:

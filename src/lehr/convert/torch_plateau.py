@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from lehr.checks.finding import Finding
 from lehr.convert.arguments import Arguments
 from lehr.convert.conversion import Given, finding
@@ -23,19 +21,24 @@ def plateau_of(args: Arguments, given: Given, lr: float | None = None) -> tuple[
     """
     best = args.word("mode", ("min", "max")) or "min"
     by = args.word("threshold_mode", ("rel", "abs")) or "rel"
-    factor, patience, margin = args.number("factor"), args.count("patience"), args.number("threshold")
-    factor, patience = 0.1 if factor is None else factor, 10 if patience is None else patience
-    quiet, eps = args.count("cooldown") or 0, args.number("eps")
+    factor, patience = args.number_or("factor", 0.1), args.count_or("patience", 10)
+    margin, eps = args.number_or("threshold", 1e-4), args.number_or("eps", 1e-8)
+    quiet = args.count_or("cooldown", 0)
     if not 0 < factor < 1:
         raise LehrError(f"factor of {args.what} must be between 0 and 1, got {factor:g}")
-    least = args.number("min_lr") or 0.0
-    if lr is not None and lr > least:
-        least = plateau_floor(lr, factor, least, 1e-8 if eps is None else eps)
-    name = given.metric or "val_loss"
-    flavor: Literal["torch", "keras"] = "torch" if by == "rel" else "keras"
-    tolerated = patience if by == "rel" else patience + 1
-    told = Plateau(name, "max" if best == "max" else "min", factor, tolerated, 1e-4 if margin is None else margin,
-                   quiet, least, flavor)  # fmt: skip
+    least = args.number_or("min_lr", 0.0)
+    if lr is not None and lr > least and eps > 0:
+        least = plateau_floor(lr, factor, least, eps)
+    told = Plateau(
+        name=given.metric or "val_loss",
+        best="max" if best == "max" else "min",
+        factor=factor,
+        patience=patience if by == "rel" else patience + 1,
+        margin=margin,
+        quiet=quiet,
+        least=least,
+        flavor="torch" if by == "rel" else "keras",
+    )
     return plateau(told), _notes(told, given, best, by)
 
 
@@ -48,8 +51,10 @@ def _notes(told: Plateau, given: Given, best: str, by: str) -> list[Finding]:
     if by == "rel":
         faults.insert(0, "takes a worse value for an improvement where the number is negative")
     reason = f"torch's plateau {' and '.join(faults)}; flavor={told.flavor!r} does as it does"
-    notes.append(finding("C107", "note", reason, "write flavor='lehr' where that may happen; it then forgets the best "
-                         "value after a cut"))  # fmt: skip
+    remedy = (
+        "write flavor='lehr' where that may happen: its margin is relative, and a cut makes it forget the best value"
+    )
+    notes.append(finding("C107", "note", reason, remedy))
     if told.quiet:
         reason = f"in its cooldown of {told.quiet} torch goes on noting the best value; a resting rule does not look"
         notes.append(finding("C107", "note", reason, "the two differ only if the best value falls into a cooldown"))

@@ -12,7 +12,7 @@ from typing import Any
 
 from lehr.convert.torch_checks import Anneal, annealing, at_least_zero, from_zero
 from lehr.convert.torch_cycles import cyclic_lr, cyclic_momentum, one_cycle_lr, one_cycle_momentum
-from lehr.convert.torch_joined import chained, plateau_floor, reduce_lr_on_plateau, sequential
+from lehr.convert.torch_joined import chained, plateau_cuts, plateau_floor, reduce_lr_on_plateau, sequential
 from lehr.errors import LehrError
 from lehr.lengths import as_count
 from lehr.schedules import (
@@ -46,6 +46,7 @@ __all__ = [
     "multiplicative_lr",
     "one_cycle_lr",
     "one_cycle_momentum",
+    "plateau_cuts",
     "plateau_floor",
     "polynomial_lr",
     "reduce_lr_on_plateau",

@@ -107,7 +107,7 @@ def _cosine(run: Run, args: Arguments, given: Given) -> Made:
 
 
 def _cosine_with_restarts(run: Run, args: Arguments, given: Given) -> Made:
-    count = args.count("num_cycles", 1) or 1
+    count = args.count_or("num_cycles", 1, 1)
     if count == 1:
         return chain(rise(run.warm), cosine(run.rest)), []
     notes = []
@@ -125,8 +125,7 @@ def _cycle(run: Run, count: int) -> Schedule:
 
 
 def _polynomial(run: Run, args: Arguments, given: Given) -> Made:
-    end, power = args.number("lr_end"), args.number("power")
-    end, power = 1e-7 if end is None else end, 1.0 if power is None else power
+    end, power = args.number_or("lr_end", 1e-7), args.number_or("power", 1.0)
     if run.lr is not None and not end < run.lr:
         raise LehrError(f"transformers' polynomial needs lr_end below the base LR, got {end:g} and {run.lr:g}")
     down = linear(run.rest, to_lr=end) if power == 1 else polynomial(run.rest, power=power, to_lr=end)
@@ -164,7 +163,7 @@ def _warmup_stable_decay(run: Run, args: Arguments, given: Given) -> Made:
     shapes: dict[str, Literal["linear", "cosine", "1-sqrt"]] = {n: n for n in ("linear", "cosine", "1-sqrt")}
     rising = shapes[args.word("warmup_type", shapes) or "linear"]
     falling = shapes[args.word("decay_type", shapes) or "cosine"]
-    floor, cycles = args.number("min_lr_ratio") or 0.0, _cycles(args)
+    floor, cycles = args.number_or("min_lr_ratio", 0.0), _cycles(args)
     decay, stable = args.counted("num_decay_steps"), args.count("num_stable_steps")
     if stable is None and run.steps - run.warm_steps - decay < 0:
         raise LehrError(
@@ -193,33 +192,36 @@ def _reduce_lr_on_plateau(run: Run, args: Arguments, given: Given) -> Made:
 
 
 def _greedy(run: Run, args: Arguments, given: Given) -> Made:
-    mode = args.word("mode", ("min", "max")) or "min"
-    for name in ("threshold", "threshold_mode", "warmup", "max_lr", "eps", "smooth", "window_size", "reset_start"):
+    """Its cuts alone: an absolute threshold, and a cut after more than `patience` observations without improvement."""
+    mode, by = args.word("mode", ("min", "max")), args.word("threshold_mode", ("abs", "rel"))
+    for name in ("warmup", "max_lr", "eps", "smooth", "window_size", "reset_start"):
         args.get(name)
-    factor, least = args.number("factor") or 0.95, args.number("min_lr")
-    least = 1e-3 if least is None else least
-    notes = [
-        finding(
-            "C203",
-            "error",
-            "GreedyLR also raises the LR after good observations, up to max_lr; Lehr has no such rule",
-            "the policy has only the cuts; raise the base LR if it was too low",
-        )
-    ]
+    factor, least = args.number_or("factor", 0.95), args.number_or("min_lr", 1e-3)
+    patience, margin = args.count_or("patience", 10), args.number_or("threshold", 1e-6)
+    if not 0 < factor < 1:
+        raise LehrError(f"factor of {args.what} must be between 0 and 1, got {factor:g}")
+    raising = "GreedyLR also raises the LR after good observations, up to max_lr; Lehr has no such rule"
+    remedy = "the policy has only the cuts; raise the base LR if it was too low"
+    notes = [finding("C203", "error", raising, remedy)]
     if run.lr is not None and least > run.lr:
         reason = f"GreedyLR's min_lr={least:g} is above the base LR {run.lr:g}: it could never cut, only raise"
         notes.append(finding("C105", "warning", reason, "the policy has no min_lr; set one below the base LR"))
         least = 0.0
-    name = given.metric or "eval_loss"
-    patience, quiet = args.count("patience"), args.count("cooldown") or 0
-    told = Plateau(name, "max" if mode == "max" else "min", factor, 10 if patience is None else patience, 1e-6, quiet,
-                   least, "lehr")  # fmt: skip
+    told = Plateau(
+        name=given.metric or "eval_loss",
+        best="max" if mode == "max" else "min",
+        factor=factor,
+        patience=patience if by == "rel" else patience + 1,
+        margin=margin,
+        quiet=args.count_or("cooldown", 0),
+        least=least,
+        flavor="torch" if by == "rel" else "keras",
+    )
     return plateau(told), notes
 
 
 def _cycles(args: Arguments) -> float:
-    cycles = args.number("num_cycles")
-    return 0.5 if cycles is None else cycles
+    return args.number_or("num_cycles", 0.5)
 
 
 def _floor(args: Arguments) -> dict[str, float]:

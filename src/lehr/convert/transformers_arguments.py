@@ -93,7 +93,7 @@ def _wrong_way(name: str | None) -> Finding:
 
 def _trainer_warmup(args: Arguments, total: int | None) -> LengthLike:
     """`warmup_steps` (a share of the run below 1), before `warmup_ratio`."""
-    steps, ratio = args.number("warmup_steps") or 0.0, args.number("warmup_ratio") or 0.0
+    steps, ratio = args.number_or("warmup_steps", 0.0), args.number_or("warmup_ratio", 0.0)
     if steps >= 1:
         return int(steps)
     part = steps or ratio
