@@ -40,6 +40,7 @@ from lehr.trace import Trace, record
 from lehr.version import __version__
 
 if TYPE_CHECKING:
+    from lehr.report.facts import diff
     from lehr.report.figures import plot
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "bind",
     "check",
     "convert",
+    "diff",
     "evaluation",
     "groups",
     "loss",
@@ -89,9 +91,13 @@ __all__.sort()
 if not TYPE_CHECKING:  # a type checker would take it for the type of every name
 
     def __getattr__(name: str) -> Any:
-        """Load what needs more than NumPy on first use."""
+        """Load what needs more than NumPy, or is rarely needed, on first use."""
         if name == "plot":
             from lehr.report.figures import plot
 
             return plot
+        if name == "diff":
+            from lehr.report.facts import diff
+
+            return diff
         raise AttributeError(f"module 'lehr' has no attribute {name!r}")

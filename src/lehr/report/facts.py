@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lehr.difference import Difference
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.policy import Bind, Groups, Policy, PolicyLike
@@ -15,7 +16,7 @@ from lehr.schedules import Curve
 from lehr.schedules.schedule import Part
 from lehr.text import as_policy
 
-__all__ = ["Facts", "Strand", "facts_of", "horizon_of", "planned", "strands"]
+__all__ = ["Facts", "Strand", "diff", "facts_of", "horizon_of", "planned", "strands"]
 
 DEFAULT_STEPS = 1000
 MOST_STEPS = 10_000_000  # a curve of so many takes a few seconds and 0.7 GB
@@ -115,6 +116,41 @@ def _bounded(policy: Policy, curve: Curve, values: NDArray[np.float64]) -> NDArr
     if low is None and high is None:
         return values
     return np.where(np.arange(len(values)) < curve.warmup, values, np.clip(values, low, high))
+
+
+def diff(
+    one: PolicyLike | str,
+    other: PolicyLike | str,
+    *,
+    steps: int | None = None,
+    horizon: Horizon | None = None,
+    lr: float | None = None,
+) -> Difference:
+    """Where two policies part, over one run. Rules react to a run, so only the schedules are compared.
+
+    Args:
+        one: a policy, schedule, rule or text; for one group and one hyperparameter.
+        other: the other.
+        steps: updates in the run; default 1000.
+        horizon: the run, instead of `steps`, for lengths in epochs, samples or tokens.
+        lr: base LR; default: factors of it are compared.
+
+    Raises:
+        LehrError: a policy for several groups or hyperparameters, or one that cannot be read or resolved.
+
+    Example:
+        >>> import lehr
+        >>> print(lehr.diff("cosine()", "cosine(to=0.1)", steps=1000))
+        they differ from step 1 on
+        most at step 999: 2.467e-06 → 0.1 (× 4.053e+04)
+        at step 999: 2.467e-06 → 0.1 (× 4.053e+04)
+        area: × 1.1
+    """
+    run, found = horizon_of(steps, horizon), (strands(one), strands(other))
+    if any(len(curves) > 1 for curves in found):
+        raise LehrError("diff compares one curve with another; give the policies of one group and one hyperparameter")
+    before, after = (planned(curves[0].policy, run, lr)[1] for curves in found)
+    return Difference(np.arange(len(before)), before, after)
 
 
 def facts_of(curve: Curve, values: NDArray[np.float64]) -> Facts:
