@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lehr
-from lehr.convert.sources import PEERS, peers_of
+from lehr.converters.sources import PEERS, peers_of
 
 MEGATRON = "--lr 3e-4 --lr-decay-style cosine --train-iters 1000 --lr-warmup-iters 20"
 SOURCES: dict[str, Any] = {

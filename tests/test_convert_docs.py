@@ -17,7 +17,7 @@ def test_every_example_of_the_page_gives_what_it_shows() -> None:
 
 
 def test_the_table_of_the_page_has_every_code_and_no_other() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "src" / "lehr" / "convert").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "src" / "lehr" / "converters").glob("*.py"))
     used = set(re.findall(r'"(C\d{3})"', sources))
     listed = set(re.findall(r"^\| (C\d{3}) \|", PAGE.read_text(), flags=re.MULTILINE))
     assert listed == used

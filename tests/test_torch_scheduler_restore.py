@@ -140,7 +140,7 @@ RUN = lehr.Horizon(steps=24, steps_per_epoch=4, samples_per_step=32, tokens_per_
 
 
 def resumes_everywhere(schedule: Schedule, cuts: Iterable[int]) -> None:
-    """run(N) = run(k) + save + load + run(N − k), with `torch.save` and `weights_only`, at each cut in another order."""
+    """run(N) = run(k) + save + load + run(N − k), with `torch.save`, `weights_only` and in another order each."""
 
     def begun() -> Any:
         return Scheduler(optimizer_of("SGD"), schedule, horizon=RUN)

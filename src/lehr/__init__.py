@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lehr import schedules
 from lehr.checks import Finding, check
 from lehr.controller import Controller, start
-from lehr.convert import Conversion, convert
+from lehr.converters import Conversion, convert
 from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event, Journal

@@ -38,7 +38,7 @@ class Difference:
 
     @property
     def apart(self) -> Values:
-        """after − before, at each step."""
+        """The later minus the earlier value, at each step."""
         return self.after - self.before
 
     @property

@@ -8,7 +8,8 @@ EXTRAS = ("typer", "rich", "plotext", "torch", "sklearn", "polars", "nycflights1
 def main() -> None:
     """Run `lehr`; the entry point of the command.
 
-    Exit codes: 0 done; 1 some training runs failed, or something was found; 2 something given to Lehr cannot be right; 130 interrupted.
+    Exit codes: 0 done; 1 some training runs failed, or something was found; 2 something given to Lehr cannot be right;
+    130 interrupted.
     """
     try:
         from lehr.cli.app import run

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lehr.cli import options
 from lehr.cli.check import plain_console, print_findings
-from lehr.convert import PEERS, Conversion, convert
+from lehr.converters import PEERS, Conversion, convert
 
 HELP = """Read a peer's configuration and say it as a policy, with what was changed on purpose.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lehr.checks.finding import Finding
-from lehr.convert.arguments import Arguments
-from lehr.convert.conversion import Given, finding
-from lehr.convert.parts import Plateau, plateau
-from lehr.convert.torch_schedules import plateau_floor
+from lehr.converters.arguments import Arguments
+from lehr.converters.conversion import Given, finding
+from lehr.converters.parts import Plateau, plateau
+from lehr.converters.torch_schedules import plateau_floor
 from lehr.errors import LehrError
 from lehr.policy import Policy
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lehr.checks.finding import Finding
-from lehr.convert import torch_schedules as torch
-from lehr.convert.conversion import finding
-from lehr.convert.torch_scheduler import OWN_BASE, Scheduler
+from lehr.converters import torch_schedules as torch
+from lehr.converters.conversion import finding
+from lehr.converters.torch_scheduler import OWN_BASE, Scheduler
 
 __all__ = ["faults"]
 

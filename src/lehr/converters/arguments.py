@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 from lehr.checks.finding import Finding
-from lehr.convert.conversion import finding
+from lehr.converters.conversion import finding
 from lehr.errors import LehrError
 from lehr.spelling import shown
 

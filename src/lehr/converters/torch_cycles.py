@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lehr.convert.torch_checks import Anneal, annealing, at_least_zero, named, over
+from lehr.converters.torch_checks import Anneal, annealing, at_least_zero, named, over
 from lehr.errors import LehrError
 from lehr.lengths import LengthLike, as_count
 from lehr.schedules import Schedule, constant, cosine, cyclic, linear, of_step, piecewise

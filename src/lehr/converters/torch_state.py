@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from lehr.convert import torch_schedules as torch
-from lehr.convert import transformers
-from lehr.convert.arguments import Arguments
-from lehr.convert.conversion import BaseLR, Conversion, Given, finding
-from lehr.convert.parts import horizon_of
-from lehr.convert.torch_faults import faults
-from lehr.convert.torch_plateau import plateau_of
-from lehr.convert.torch_scheduler import OWN_BASE, Scheduler
-from lehr.convert.transformers import of_partial
+from lehr.converters import torch_schedules as torch
+from lehr.converters import transformers
+from lehr.converters.arguments import Arguments
+from lehr.converters.conversion import BaseLR, Conversion, Given, finding
+from lehr.converters.parts import horizon_of
+from lehr.converters.torch_faults import faults
+from lehr.converters.torch_plateau import plateau_of
+from lehr.converters.torch_scheduler import OWN_BASE, Scheduler
+from lehr.converters.transformers import of_partial
 from lehr.errors import LehrError
 from lehr.lengths import as_count
 from lehr.policy import Policy, PolicyLike, groups

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from lehr.checks import check
-from lehr.convert import deepspeed, keras, megatron, timm, torch_state, transformers_arguments
-from lehr.convert.conversion import Conversion, Given
-from lehr.convert.sources import PEERS, Source, peers_of, source_of
+from lehr.converters import deepspeed, keras, megatron, timm, torch_state, transformers_arguments
+from lehr.converters.conversion import Conversion, Given
+from lehr.converters.sources import PEERS, Source, peers_of, source_of
 from lehr.errors import LehrError
 from lehr.schedules.schedule import number
 from lehr.spelling import shown

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from lehr.checks.finding import Finding
-from lehr.convert.conversion import Given, finding
+from lehr.converters.conversion import Given, finding
 from lehr.errors import LehrError
 from lehr.lengths import Horizon, LengthLike, whole_steps
 from lehr.policy import Policy

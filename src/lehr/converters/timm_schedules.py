@@ -11,8 +11,8 @@ from fractions import Fraction
 from itertools import count, takewhile
 from typing import NamedTuple
 
-from lehr.convert.arguments import Arguments
-from lehr.convert.parts import begun_inside, chain, length, rise, share
+from lehr.converters.arguments import Arguments
+from lehr.converters.parts import begun_inside, chain, length, rise, share
 from lehr.errors import LehrError
 from lehr.lengths import LengthLike
 from lehr.schedules import (

@@ -11,10 +11,10 @@ from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 from lehr.checks.finding import Finding
-from lehr.convert.arguments import Arguments
-from lehr.convert.conversion import Conversion, Given, finding
-from lehr.convert.parts import Plateau, chain, horizon_of, left, length, plateau, rise
-from lehr.convert.torch_plateau import plateau_of
+from lehr.converters.arguments import Arguments
+from lehr.converters.conversion import Conversion, Given, finding
+from lehr.converters.parts import Plateau, chain, horizon_of, left, length, plateau, rise
+from lehr.converters.torch_plateau import plateau_of
 from lehr.errors import LehrError
 from lehr.lengths import Horizon, LengthLike
 from lehr.policy import PolicyLike

@@ -11,10 +11,10 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from lehr.checks.finding import Finding
-from lehr.convert.arguments import Arguments
-from lehr.convert.conversion import Conversion, Given, finding
-from lehr.convert.parts import Plateau, base_lr, horizon_of, plateau, rise
-from lehr.convert.timm_schedules import SCHEDULES, Plan
+from lehr.converters.arguments import Arguments
+from lehr.converters.conversion import Conversion, Given, finding
+from lehr.converters.parts import Plateau, base_lr, horizon_of, plateau, rise
+from lehr.converters.timm_schedules import SCHEDULES, Plan
 from lehr.errors import LehrError
 from lehr.lengths import LARGEST
 from lehr.policy import PolicyLike

@@ -10,9 +10,9 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from lehr.checks.finding import Finding
-from lehr.convert.arguments import Arguments
-from lehr.convert.conversion import Conversion, Given, finding
-from lehr.convert.parts import base_lr, chain, horizon_of, left, rise, share, whole
+from lehr.converters.arguments import Arguments
+from lehr.converters.conversion import Conversion, Given, finding
+from lehr.converters.parts import base_lr, chain, horizon_of, left, rise, share, whole
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.schedules import (

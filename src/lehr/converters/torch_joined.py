@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from lehr.convert.torch_checks import from_zero
+from lehr.converters.torch_checks import from_zero
 from lehr.errors import LehrError
 from lehr.lengths import as_count
 from lehr.rules import Rule, metric, when

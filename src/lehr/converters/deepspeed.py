@@ -11,9 +11,9 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from lehr.checks.finding import Finding
-from lehr.convert.arguments import Arguments
-from lehr.convert.conversion import Conversion, Given, finding
-from lehr.convert.parts import base_lr, chain, horizon_of, left, length, rise, share
+from lehr.converters.arguments import Arguments
+from lehr.converters.conversion import Conversion, Given, finding
+from lehr.converters.parts import base_lr, chain, horizon_of, left, length, rise, share
 from lehr.errors import LehrError
 from lehr.lengths import LengthLike
 from lehr.schedules import Schedule, cosine, hold, inverse_time, linear, piecewise

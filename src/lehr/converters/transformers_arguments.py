@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from lehr.checks.finding import Finding
-from lehr.convert.arguments import Arguments
-from lehr.convert.conversion import Conversion, Given, finding
-from lehr.convert.parts import base_lr
-from lehr.convert.transformers import of_arguments
+from lehr.converters.arguments import Arguments
+from lehr.converters.conversion import Conversion, Given, finding
+from lehr.converters.parts import base_lr
+from lehr.converters.transformers import of_arguments
 from lehr.errors import LehrError
 from lehr.lengths import LengthLike
 from lehr.spelling import brief, shown

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from lehr.checks.finding import Finding
-from lehr.convert.arguments import Arguments
-from lehr.convert.conversion import Conversion, Given, finding
-from lehr.convert.parts import Plateau, base_lr, chain, horizon_of, length, plateau, rise
+from lehr.converters.arguments import Arguments
+from lehr.converters.conversion import Conversion, Given, finding
+from lehr.converters.parts import Plateau, base_lr, chain, horizon_of, length, plateau, rise
 from lehr.errors import LehrError
 from lehr.policy import PolicyLike
 from lehr.schedules import (

@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from lehr.convert.torch_checks import Anneal, annealing, at_least_zero, from_zero
-from lehr.convert.torch_cycles import cyclic_lr, cyclic_momentum, one_cycle_lr, one_cycle_momentum
-from lehr.convert.torch_joined import chained, plateau_cuts, plateau_floor, reduce_lr_on_plateau, sequential
+from lehr.converters.torch_checks import Anneal, annealing, at_least_zero, from_zero
+from lehr.converters.torch_cycles import cyclic_lr, cyclic_momentum, one_cycle_lr, one_cycle_momentum
+from lehr.converters.torch_joined import chained, plateau_cuts, plateau_floor, reduce_lr_on_plateau, sequential
 from lehr.errors import LehrError
 from lehr.lengths import as_count
 from lehr.schedules import (
