@@ -305,3 +305,15 @@ def test_nothing_keeps_a_scheduler_or_its_optimizer_alive() -> None:
         assert held[3]() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("factor", [0.5, 1 - 1e-9])
+def test_a_plateau_without_eps_reduces_without_end_and_is_built_at_once(factor: float) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = dropin.ReduceLROnPlateau(optimizer, factor=factor, patience=0, eps=0.0)
+    for _ in range(60):
+        optimizer.step()
+        scheduler.step(1.0)
+    assert scheduler.get_last_lr()[0] == pytest.approx(0.1 * factor**59, rel=1e-12)
+    low = dropin.ReduceLROnPlateau(optimizer, factor=factor, patience=0, eps=0.0, min_lr=1e-9)
+    assert "min_lr" in repr(low.policy)

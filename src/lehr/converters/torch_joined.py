@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -56,17 +57,26 @@ def reduce_lr_on_plateau(factor: float = 0.1, patience: int = 10) -> Rule:
 
 
 def plateau_cuts(lr: float, factor: float, eps: float) -> int:
-    """How many reductions torch makes from `lr`, until the next one would be smaller than `eps`."""
-    count = 0
-    while lr > 0 and lr - lr * factor > eps:
-        lr *= factor
+    """How many reductions torch makes from `lr`, until the next one would be smaller than `eps`, which is above 0."""
+    if lr * (1.0 - factor) <= eps:
+        return 0
+    # The last few are counted, as a logarithm may be off by a rounding.
+    count = max(math.floor(math.log(eps / (lr * (1.0 - factor))) / math.log(factor)) - 2, 0)
+    while lr * factor**count * (1.0 - factor) > eps:
         count += 1
     return count
 
 
 def plateau_floor(lr: float, factor: float, min_lr: float, eps: float) -> float:
     """The LR at which torch's reductions end: at `min_lr`, or where the next one would be smaller than `eps`."""
-    while lr > 0 and (lower := max(lr * factor, min_lr)) and lr - lower > eps:
+    if lr <= min_lr:
+        return lr
+    if max(min_lr, eps) <= 0:
+        return 0.0
+    ends = [math.floor(math.log(min_lr / lr) / math.log(factor))] if min_lr > 0 else []
+    ends += [plateau_cuts(lr, factor, eps)] if eps > 0 else []
+    lr *= factor ** max(min(ends) - 2, 0)
+    while (lower := max(lr * factor, min_lr)) and lr - lower > eps:
         lr = lower
     return lr
 

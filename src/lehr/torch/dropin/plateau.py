@@ -207,6 +207,8 @@ class ReduceLROnPlateau(Judged, lr_scheduler.ReduceLROnPlateau):
         rule = convert.reduce_lr_on_plateau(self.factor, self.patience)
         if low > 0:
             return Part(lr, constant(), (rule,), convert.plateau_floor(lr, self.factor, low, self.eps))
+        if self.eps <= 0:
+            return Part(lr, constant(), (rule,))
         cuts = convert.plateau_cuts(lr, self.factor, self.eps)
         return Part(lr, constant(), (rule.at_most(cuts),) if cuts else ())
 
