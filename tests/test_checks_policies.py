@@ -171,3 +171,9 @@ def test_a_rule_that_is_said_never_to_fire_does_not_and_others_do(
 def test_the_page_of_the_findings_is_up_to_date() -> None:
     written = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
     assert written == page(), "python -m lehr.checks.page > docs/checks.md"
+
+
+def test_a_finding_prints_as_one_line() -> None:
+    (finding,) = lehr.check("warmup(200).then(linear())", steps=100)
+    assert str(finding) == f"{finding.severity} LR104: {finding.reason}; {finding.remedy}"
+    assert "\n" not in str(finding)

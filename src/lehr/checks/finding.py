@@ -31,3 +31,7 @@ class Finding:
     severity: Severity
     reason: str
     remedy: str
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"{self.severity} {self.code}: {self.reason}; {self.remedy}"
