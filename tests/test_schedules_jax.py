@@ -142,9 +142,7 @@ def test_optax_takes_a_curve_as_its_schedule() -> None:
         assert float(updates) == pytest.approx(-curve(t), abs=2 * EPSILON32)
 
 
-@settings(
-    max_examples=max(COMPOSITIONS // 4, 10), suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
-)
+@settings(max_examples=COMPOSITIONS, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(schedules)
 def test_random_compositions_are_the_same_under_jit(schedule: Schedule) -> None:
     curve = resolved(schedule)

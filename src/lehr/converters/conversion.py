@@ -66,7 +66,7 @@ class Conversion:
             lines.append(f"horizon = {_horizon(self.horizon)}")
         elif self.epochs is not None:
             lines.append(f"horizon = lehr.Horizon(epochs={self.epochs:g}, steps_per_epoch=...)")
-        lines += [f"# {item.severity} {item.code}: {item.reason}; {item.remedy}" for item in self.findings]
+        lines += [f"# {item}" for item in self.findings]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
