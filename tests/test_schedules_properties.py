@@ -125,6 +125,13 @@ in_whole_steps = st.one_of(
     st.builds(lambda a, b: linear(a, to=0.5).then(cosine(b, to=0.1)), steps_, steps_),
     st.builds(lambda a, k: cosine(a).repeat(k), steps_, st.integers(1, 4)),
     st.builds(lambda a, b: linear(a) * lehr.inverse_sqrt(b), steps_, steps_),
+    st.builds(lambda a, b: linear(a) + cosine(b), steps_, steps_),
+    st.builds(lambda a, b: lehr.minimum(linear(a), lehr.power_law(b)), steps_, steps_),
+    st.builds(lambda a, b, over: linear(a).fade(cosine(b, start=2), over), steps_, steps_, steps_),
+    st.builds(lambda a: cosine(a, to=0.1).reverse(), steps_),
+    st.builds(lambda a, b: lehr.piecewise({a: 0.5, a + b: 0.1}, "linear"), steps_, steps_),
+    st.builds(lambda a: lehr.hyperbolic(a, upper=2 * a), steps_),
+    st.builds(lambda a: lehr.table([1, 0.3, 0.7], every=a, between="cosine"), steps_),
 )
 
 
