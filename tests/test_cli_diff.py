@@ -31,7 +31,7 @@ def test_it_says_where_two_policies_part_and_how_far(diff: Diff) -> None:
     code, output, errors = diff("linear()", "piecewise({50: 0.25})", "--steps", "100", "--lr", "0.8")
     words = " ".join(output.split())
     assert (code, errors) == (1, "")
-    assert "they differ from step 1 on" in words
+    assert "they first differ at step 1" in words
     assert "most at step 49: 0.408 → 0.8 (× 1.961)" in words
     assert "at step 99: 0.008 → 0.2 (× 25)" in words
     assert "area: × 1.238" in words  # (50 · 1 + 50 · ¼) / 50.5
@@ -70,3 +70,23 @@ def test_policies_for_other_groups_cannot_be_compared(diff: Diff) -> None:
     code, _, errors = diff("groups(cosine(), linear())", "cosine()")
     assert code == 2
     assert "curves of the same groups" in errors
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "lr"),
+    [
+        ("Policy(cosine(), min_lr=1e-2)", "cosine()", ()),
+        ("Policy(cosine(), min_lr=[1e-5, 1e-2])", "Policy(cosine(), min_lr=[1e-5, 1e-3])", ("--lr", "0.1")),
+    ],
+)
+def test_bounds_that_are_not_in_the_curves_are_a_difference(
+    diff: Diff, one: str, other: str, lr: tuple[str, ...]
+) -> None:
+    code, output, _ = diff(one, other, *lr)
+    assert code == 1
+    assert "their bounds differ" in output
+
+
+def test_the_base_lr_is_no_base_of_another_hyperparameter(diff: Diff) -> None:
+    _, output, _ = diff("bind({'betas[0]': linear()})", "bind({'betas[0]': cosine()})", "--lr", "0.001")
+    assert "peak 1 at step 0" in " ".join(output.split())

@@ -174,7 +174,7 @@ def test_begin_a_share_of_the_run() -> None:
 def test_begin_a_schedule_that_is_too_long_shrinks_it_and_says_so() -> None:
     used, run = begun(lehr.linear(1000))
     assert used[5:] == pytest.approx([0.75 * (1 - i / 15) for i in range(15)], rel=1e-14)
-    assert run.events[0].words.endswith("linear(1000) is 1000 steps long and was shrunk to the 15 left")
+    assert run.events[0].words.endswith("linear(1000) needs 1000 steps and was shrunk to the 15 left")
 
 
 def test_begin_an_endless_schedule_runs_to_the_horizon() -> None:

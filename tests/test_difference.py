@@ -104,7 +104,7 @@ def test_facts_of_a_difference_by_hand() -> None:
     seen = Difference(np.arange(4), np.array([1.0, 1.0, 0.5, 0.5]), np.array([1.0, 1.0, 1.0, 0.5]), 4, 8)
     assert (seen.first, seen.largest, seen.area, seen.equal) == (2, (2, 0.5, 1.0), 3.5 / 3.0, False)
     assert str(seen).splitlines() == [
-        "they differ from step 2 on",
+        "they first differ at step 2",
         "most at step 2: 0.5 → 1 (× 2)",
         "at step 3: 0.5 → 0.5 (× 1)",
         "area: × 1.167",

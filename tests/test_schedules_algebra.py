@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import lehr
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.schedules import Schedule, constant, cosine, exponential, hold, linear, step_decay, warmup
@@ -308,3 +309,43 @@ def test_a_horizon_is_needed_for_units_and_filling_members_and_the_error_lists_a
         assert missing in message
     known = Horizon(steps=10**6, steps_per_epoch=100, samples_per_step=1, tokens_per_step=1000)
     assert schedule.resolve(known).length == 10**6
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("hold().fade(constant(0.5), 50).reverse()", 0.5, 1.0),
+        ("linear(50, to=0.5).then(hold(), constant(0.1)).reverse()", 0.1, 1.0),
+        ("linear().then(compounding(0.999)).reverse()", 0.0, 1.0),
+    ],
+)
+def test_the_reverse_of_what_fills_before_an_endless_tail(text: str, first: float, last: float) -> None:
+    schedule = lehr.parse(text)
+    curve, forward = schedule.resolve(steps=100), schedule.inner.resolve(steps=100)
+    assert curve.length == 100
+    assert (curve(0), curve(100)) == (first, last)
+    steps = np.arange(101)
+    assert np.array_equal(curve(steps), forward(100 - steps))
+
+
+def test_a_fade_holds_after_its_own_end() -> None:
+    curve = lehr.parse("hold(100).fade(hold(50).then(linear()), 10)").resolve(steps=100)
+    assert curve(np.array([100, 130, 140, 1000])).tolist() == [curve.end] * 4
+
+
+def test_fixed_parts_that_need_more_than_is_given_shrink() -> None:
+    curve = lehr.parse("warmup(20).then(hold(), linear(80))").resolve(steps=1000, length=50)
+    assert curve.length == 50
+    assert [part.stop for part in curve.parts] == [10, 10, 50]
+    open_ended = lehr.parse("linear(100).then(hold())").resolve(length=50)
+    assert open_ended(25) == 0.5
+    assert lehr.parse("linear(100).then(hold())").resolve(length=200)(25) == 0.75
+
+
+@pytest.mark.parametrize("text", ["table([1, 0.5]).reverse()", "constant().then(linear())", "noise(0.1).repeat(2)"])
+def test_the_remedy_for_what_never_ends_works(text: str) -> None:
+    with pytest.raises(LehrError, match=r"give it a length: hold\(100\) \* \.\.\. has 100 steps"):
+        lehr.parse(text)
+    for name in ("table([1, 0.5])", "constant()", "noise(0.1)"):
+        text = text.replace(name, f"(hold(100) * {name})")
+    assert lehr.parse(text).resolve(steps=1000)(99) >= 0

@@ -9,6 +9,7 @@ import optax
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+import lehr
 from drawn import COMPOSITIONS, resolved, schedules
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
@@ -152,3 +153,19 @@ def test_random_compositions_are_the_same_under_jit(schedule: Schedule) -> None:
     # A sum or a difference may lose digits of its largest term; the bound holds for all that is computed on the way.
     scale = max(peak(curve, steps), 1e-3 * min(curve.bound, 100.0))
     assert np.abs(np.asarray(values) - curve(steps)).max() <= 1e-11 * scale
+
+
+@pytest.mark.parametrize("text", ["table([1, 0.9, 0.5, 0.2], every=1000000000)", "chebyshev(3e9)"])
+def test_what_a_shape_counts_to_inside_is_refused_beyond_32_bits(text: str) -> None:
+    with pytest.raises(LehrError, match=r"beyond int32; switch on 64-bit"):
+        jax.jit(parse(text).resolve())(jnp.asarray([0, 1]))
+
+
+def test_functions_of_the_user_are_called_number_by_number_unless_they_are_traced() -> None:
+    stepped = lehr.of_step(lambda t: 1.0 if t < 3 else 0.5).resolve()
+    assert stepped(jnp.arange(5)).tolist() == [1.0, 1.0, 1.0, 0.5, 0.5]
+    with pytest.raises(LehrError, match="made of operations that JAX can trace"):
+        jax.jit(stepped)(jnp.arange(5))
+    with pytest.raises(LehrError, match=r"between 0 and 1e\+09, got -1"):
+        lehr.of_step(lambda t: -1.0 * t).resolve()(jnp.arange(3))
+    assert jax.jit(lehr.of_step(lambda t: 0.5**t).resolve())(jnp.arange(3)).tolist() == [1.0, 0.5, 0.25]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import json
+import pickle
 from collections.abc import Iterable
 from typing import Any
 
@@ -275,3 +277,43 @@ def test_momentum_is_restored_in_every_order() -> None:
         drive(second, 5)
         expected = 0.9 * lehr.linear(to=0.5).resolve(steps=STEPS)(15)
         assert [group["momentum"] for group in second.optimizer.param_groups] == [expected, expected], order.__name__
+
+
+def test_a_new_scheduler_begins_from_what_was_restored_though_an_old_one_is_still_there() -> None:
+    """Folds and sweeps load the first state again and build a new scheduler while the old name still holds one."""
+    optimizer = optimizer_of("SGD")
+    first = copy.deepcopy(optimizer.state_dict())
+    seen, kept = [], []
+    for _ in range(3):
+        optimizer.load_state_dict(first)
+        scheduler = Scheduler(optimizer, "cosine()", steps=3)
+        kept.append(scheduler)
+        seen.append(drive(scheduler, 3))
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[0][0] == [0.1, 0.03]
+    assert seen[0][2][0] > 0
+
+
+def test_old_schedulers_leave_no_hooks_behind() -> None:
+    optimizer = optimizer_of("SGD")
+    for _ in range(5):
+        scheduler = Scheduler(optimizer, "cosine()", steps=3)
+    del scheduler
+    gc.collect()
+    assert len(optimizer._optimizer_step_post_hooks) == len(optimizer._optimizer_load_state_dict_post_hooks) == 0
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("steps", [0, 1, 5])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_copy_goes_on_by_itself(how: Any, steps: int, policy: str) -> None:
+    scheduler = Scheduler(optimizer_of("SGD"), policy, steps=STEPS)
+    drive(scheduler, steps)
+    other = how(scheduler)
+    assert other.optimizer is not scheduler.optimizer
+    assert other.lr == scheduler.lr
+    rest = drive(other, 10)
+    assert scheduler.t == steps
+    assert drive(scheduler, 10) == rest
+    other.optimizer.load_state_dict(copy.deepcopy(other.optimizer.state_dict()))
+    assert scheduler.lrs == other.lrs

@@ -54,7 +54,7 @@ def test_header_and_events_read_back(tmp_path: Path) -> None:
         "lehr": lehr.__version__,
         "policy": run.policy.text(full=True),
         "groups": 1,
-        "steps": 10,
+        "horizon": {"steps": 10},
         "seed": 7,
         "workload": "digits",
         "data_hash": "abc",

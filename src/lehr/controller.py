@@ -19,14 +19,14 @@ import numpy as np
 from lehr.difference import Difference, Steps, Values, sampled
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event, Journal
-from lehr.lengths import Horizon, whole_steps
+from lehr.lengths import Horizon, check_horizon, whole_steps
 from lehr.plan import Plan, PolicyState, Track
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.reports import Reports
 from lehr.rules import Observation
-from lehr.state import SCHEMA, carry_over, check, facts, last_decisions, save
+from lehr.state import SCHEMA, carry_over, check, facts, last_decisions, read, remembered, save
 from lehr.tabulated import Table
-from lehr.text import as_policy, parse
+from lehr.text import as_policy, read_back
 
 __all__ = ["Controller", "OnChange", "start"]
 
@@ -70,12 +70,15 @@ def start(
         >>> run.done, run.lr
         (True, 0.0)
     """
-    bases = list(lr) if isinstance(lr, Sequence) else [lr]
+    given: Any = lr
+    bases = list(given) if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) else [given]
+    if horizon is not None:
+        check_horizon(horizon)
     if not bases or (names is not None and len(names) != len(bases)):
         raise LehrError(f"start(lr=..., names=...) needs one LR and one name for each group, got {lr!r} and {names!r}")
     values = {"lr": tuple(_base(value, "lr") for value in bases)}
     for name, given in (hyper or {}).items():
-        if len(given) != len(bases):
+        if not isinstance(given, Sequence | np.ndarray) or len(given) != len(bases):
             raise LehrError(f"hyper[{name!r}] must have one value for each of {len(bases)} groups, got {given!r}")
         values[name] = tuple(_base(value, name) for value in given)
     if steps is not None and horizon is not None:
@@ -291,10 +294,16 @@ class Controller:
     def add_group(self, bases: Mapping[str, float], group: Facts | None = None) -> None:
         """A parameter group has joined: its present values are its base, and it follows the plan from here."""
         old = {(track.target, track.plan.policy): track for track in self._tracks}
-        self._groups.append(group or {})
-        for target in self._bases:
-            self._bases[target] = (*self._bases[target], _base(bases.get(target, 0.0), target))
-        self._plan(self.policy, self.horizon)
+        known = self._groups, self._bases
+        self._groups = [*self._groups, group or {}]
+        self._bases = {
+            target: (*values, _base(bases.get(target, 0.0), target)) for target, values in self._bases.items()
+        }
+        try:
+            self._plan(self.policy, self.horizon)
+        except LehrError:
+            self._groups, self._bases = known
+            raise
         for track in self._tracks:
             before = old.get((track.target, track.plan.policy))
             if before is not None:
@@ -326,16 +335,20 @@ class Controller:
         """
         if steps is not None and horizon is not None:
             raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
+        if horizon is not None:
+            check_horizon(horizon)
         horizon = horizon or (replace(self.horizon, steps=steps) if steps is not None else self.horizon)
-        saved = [save(track) for track in self._tracks]
+        before_it = [remembered(track) for track in self._tracks]
         before, old = self.hyper, self.policy.text()
         self._plan(as_policy(policy), horizon)
         for track in self._tracks:
-            carry_over(track, saved, self.t, same=False)
+            carry_over(track, before_it, self.t, same=False)
         self._tabulate()
         if no_jump:
             self._anchor(before)
-        words = f"the plan was changed: {old} → {self.policy.text()}, {facts(horizon)}"
+        left = {name: values for name, values in before.items() if name not in self.hyper}
+        stays = "".join(f"; {name} stays at {', '.join(f'{v:.6g}' for v in values)}" for name, values in left.items())
+        words = f"the plan was changed: {old} → {self.policy.text()}, {facts(horizon)}{stays}"
         self._note(Event(self.t, "replan", words, lr_before=tuple(before["lr"]), lr_after=tuple(self.lrs)))
 
     def preview(
@@ -346,6 +359,7 @@ class Controller:
         horizon: Horizon | None = None,
         no_jump: bool = False,
         group: int = 0,
+        target: str = "lr",
     ) -> Difference:
         """What `replan` with the same arguments would change; nothing is changed.
 
@@ -355,9 +369,10 @@ class Controller:
             horizon: as in `replan`.
             no_jump: as in `replan`.
             group: whose LR is looked at.
+            target: another hyperparameter to look at; notes name those that change.
 
         Returns:
-            Both LR curves from the present step to the later end of the run (or over twice the steps so far and 1000
+            Both curves from the present step to the later end of the run (or over twice the steps so far and 1000
             more if it has none), as if no rule fired; `print` it.
 
         Example:
@@ -365,14 +380,16 @@ class Controller:
             >>> for _ in range(50):
             ...     run.step()
             >>> print(run.preview("cosine()", steps=200))
-            they differ from step 50 on
+            they first differ at step 50
             most at step 84: 0.006185 → 0.06243 (× 10.1)
             at step 199: 0 → 6.168e-06
             area: × 5.668
             the run ends at step 100 → 200
         """
-        if not 0 <= group < len(self._groups):
+        if isinstance(group, bool) or not isinstance(group, int) or not 0 <= group < len(self._groups):
             raise LehrError(f"preview(group=...) must be one of the {len(self._groups)} groups, got {group!r}")
+        if target not in self._bases:
+            raise LehrError(f"preview(target=...) must be one of {', '.join(self._bases)}, got {target!r}")
         notes: list[str] = []
         twin = copy.copy(self)
         twin.events, twin._reports = Journal(), Reports(strict=False)
@@ -382,15 +399,30 @@ class Controller:
         ends = [run.ahead().end for run in (self, twin)]
         last = max((end - 1 for end in ends if end is not None), default=3 * self.t + 1000)
         at = sampled(self.t, max(last, self.t))
-        before, after = self._curve(group, at), twin._curve(group, at)
-        return Difference(at, before, after, ends[0], ends[1], tuple(notes))
+        seen = {
+            (name, i): Difference(at, self._curve(name, i, at), twin._curve(name, i, at), ends[0], ends[1])
+            for name in self._bases
+            for i in range(len(self._groups))
+        }
+        others = [
+            f"{name} of group {i}" for (name, i), d in seen.items() if (name, i) != (target, group) and not d.equal
+        ]
+        if others:
+            notes.append(f"other curves change too: {', '.join(others)}; see preview(..., group=..., target=...)")
+        if _rules_of(self._tracks) != _rules_of(twin._tracks):
+            notes.append("the rules change; rules react to the run, so they are not in the curves")
+        return replace(seen[target, group], notes=tuple(notes))
 
-    def _curve(self, group: int, steps: Steps) -> Values:
-        """The LR of a group at future steps, as if no rule fired."""
+    def learn(self, bases: Mapping[str, tuple[float, ...]]) -> None:
+        """Take note of hyperparameters that nothing has governed so far; known ones keep their base."""
+        self._bases = {**bases, **self._bases}
+
+    def _curve(self, target: str, group: int, steps: Steps) -> Values:
+        """The value of a group at future steps, as if no rule fired."""
         for track in self._tracks:
-            if track.target == "lr" and group in track.groups:
+            if track.target == target and group in track.groups:
                 return track.values(group, steps)
-        return np.full(len(steps), self._bases["lr"][group])
+        return np.full(len(steps), self._bases[target][group])
 
     # State
 
@@ -426,7 +458,7 @@ class Controller:
         if mode not in ON_CHANGE:
             raise LehrError(f"on_change= must be one of {', '.join(map(repr, ON_CHANGE))}, got {mode!r}")
         check(state, len(self._groups))
-        policy, horizon = as_policy(parse(state["policy"])), Horizon(**state["horizon"])
+        policy, horizon = as_policy(read_back(state["policy"])), Horizon(**state["horizon"])
         bases = {name: tuple(values) for name, values in state["bases"].items()}
         changes = self._changes(state, policy, horizon, bases)
         if changes and mode == "error":
@@ -453,6 +485,7 @@ class Controller:
         same: bool,
     ) -> None:
         """Put a policy in force where the saved one stood; nothing is changed if it cannot be."""
+        tracks_then = [read(plain) for plain in state["tracks"]]
         mine, self._bases = self._bases, bases
         try:
             self._plan(policy, horizon)
@@ -461,7 +494,7 @@ class Controller:
             raise
         self.t = int(state["step"])
         for track in self._tracks:
-            carry_over(track, state["tracks"], self.t, same)
+            carry_over(track, tracks_then, self.t, same)
         self._reports.last = {name: (int(step), value) for name, (step, value) in state["reported"].items()}
         self._last = None if state["last"] is None else {name: list(v) for name, v in state["last"].items()}
         self.events = Journal()
@@ -585,6 +618,11 @@ class Controller:
     def _tell(self, on: str, *content: Any) -> None:
         for function in list(self._subscribers[on]):
             function(*content)
+
+
+def _rules_of(tracks: Sequence[Track]) -> set[tuple[Any, ...]]:
+    """Every rule, with what it acts on."""
+    return {(t.target, group, rule) for t in tracks for group in t.groups for rule in t.plan.policy.rules}
 
 
 def _unless_saved(

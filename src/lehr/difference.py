@@ -48,7 +48,7 @@ class Difference:
 
     @property
     def first(self) -> int | None:
-        """The first step at which they differ."""
+        """The first of the compared steps at which they differ."""
         apart = np.flatnonzero(np.abs(self.apart) > EQUAL * self.peak)
         return int(self.steps[apart[0]]) if len(apart) else None
 
@@ -73,6 +73,14 @@ class Difference:
         """The difference in a few lines."""
         return "\n".join(self.words())
 
+    def _where(self) -> str:
+        """Where they part; between two steps that were compared it may be anywhere."""
+        at = int(np.searchsorted(self.steps, self.first or 0))
+        before = int(self.steps[at - 1]) if at else -1
+        if at and self.steps[at] - before > 1:
+            return f"they first differ between step {before} and step {self.first}"
+        return f"they first differ at step {self.first}"
+
     def words(self) -> list[str]:
         """The difference, a fact a line."""
         facts = []
@@ -81,7 +89,7 @@ class Difference:
         else:
             step, before, after = self.largest
             facts += [
-                f"they differ from step {self.first} on" if self.first else "they differ from the first step on",
+                self._where(),
                 f"most at step {step}: {_change(before, after)}",
                 f"at step {self.steps[-1]}: {_change(float(self.before[-1]), float(self.after[-1]))}",
                 f"area: × {self.area:.4g}",

@@ -18,7 +18,7 @@ import numpy as np
 from lehr.errors import LehrError
 from lehr.spelling import Value, shown
 
-__all__ = ["Horizon", "Length", "LengthLike", "as_count", "as_length", "half_up", "whole_steps"]
+__all__ = ["Horizon", "Length", "LengthLike", "as_count", "as_length", "check_horizon", "half_up", "whole_steps"]
 
 LengthLike = int | float | str
 
@@ -251,6 +251,16 @@ class Horizon:
         if length.unit == "observations":
             raise LehrError(f"{length.words()!r} is counted as the observations come; it has no length in steps")
         return length.amount
+
+
+def check_horizon(given: Any) -> None:
+    """Refuse what is no horizon.
+
+    Raises:
+        LehrError: it is none.
+    """
+    if not isinstance(given, Horizon):
+        raise LehrError(f"horizon= must be a Horizon, got {shown(given)}; for a number of steps write steps=...")
 
 
 class _Sized(Protocol):

@@ -7,7 +7,9 @@ the one pure step: (state, observation) → (state, events).
 from __future__ import annotations
 
 import functools as ft
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +20,9 @@ from lehr.lengths import Horizon, whole_steps
 from lehr.policy import Policy
 from lehr.rules import Begin, Observation, Rule, RuleState, Signal, Stop
 from lehr.schedules import Curve, Schedule
-from lehr.schedules.schedule import Context, Extent
+from lehr.schedules.schedule import Context, Extent, least_steps
 
-__all__ = ["Begun", "Plan", "PolicyState", "Track"]
+__all__ = ["Begun", "Plan", "PolicyState", "Track", "end_of"]
 
 
 class Begun(NamedTuple):
@@ -89,6 +91,19 @@ class Plan:
         begun = state.begun
         begun_end = None if begun is None or begun.length is None else begun.at + begun.length
         return min((end for end in (self.total, begun_end) if end is not None), default=None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Plan.of, (self.policy, self.horizon, self.bases)  # curves are functions; they are made again
+
+    def fitted(self, begun: Begun) -> Begun:
+        """A begun plan in a run of this length: what fills takes what is left, all else stays as it is."""
+        if self.total is None or begun.schedule.extent(self._context) is not Extent.FILLING:
+            return begun
+        return begun._replace(length=max(self.total - begun.at, 1))
+
+    @property
+    def _context(self) -> Context:
+        return Context(self.horizon, lr=self.bases[0] or 1.0)
 
     def factors(self, state: PolicyState, steps: Any) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
         """The factors of steps (an array, or one step), an array per group; the same object where they agree."""
@@ -169,15 +184,17 @@ class Plan:
     def _begin(self, state: PolicyState, schedule: Schedule) -> tuple[PolicyState, str]:
         """The state with `schedule` begun at the next update, and a note if it had to be shrunk."""
         left = None if self.total is None else max(self.total - state.step, 1)
-        extent = schedule.extent(Context(self.horizon, lr=self.bases[0] or 1.0))
-        length, note = left, ""
-        if not isinstance(extent, Extent):
-            length = whole_steps(extent)
-            if left is not None and length > left:
-                note = f"; {schedule!r} is {length} steps long and was shrunk to the {left} left"
-                length = left
-        elif extent is not Extent.FILLING:
-            length = None
+        extent = schedule.extent(self._context)
+        if isinstance(extent, Fraction):
+            needed = whole_steps(extent)
+            length: int | None = needed
+        else:
+            needed = least_steps(schedule, self._context)
+            length = left if extent is Extent.FILLING else None
+        note = ""
+        if left is not None and needed > left:
+            note = f"; {schedule!r} needs {needed} steps and was shrunk to the {left} left"
+            length = left
         start = tuple(float(column[0]) for column in self.factors(state, state.step))
         return state._replace(begun=Begun(schedule, state.step, start, length)), note
 
@@ -199,6 +216,18 @@ class Track:
         if low is None and high is None:
             return values
         return np.where(np.asarray(steps) < self.plan.warmup, values, np.clip(values, low, high))
+
+
+def end_of(tracks: Sequence[Track]) -> int | None:
+    """The step at which a run is over: at once if a rule has stopped it, else when all its LRs have come to their end.
+
+    Other hyperparameters have no say, unless nothing governs the LR.
+    """
+    if any(track.state.stopped for track in tracks):
+        return 0
+    deciding = [track for track in tracks if track.target == "lr"] or tracks
+    ends = [track.plan.end(track.state) for track in deciding]
+    return None if None in ends else max((end for end in ends if end is not None), default=None)
 
 
 @ft.lru_cache(maxsize=64)  # a begun plan is a value in the state; its curves are made once

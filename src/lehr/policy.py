@@ -228,6 +228,10 @@ def tracks(policy: PolicyLike, groups: Sequence[Facts]) -> list[tuple[str, Polic
     Raises:
         LehrError: a group is governed by nothing, or a hyperparameter twice.
     """
+    changing = _compared(policy) & {"lr", *_targets(policy)}
+    if changing:
+        name = min(changing)
+        raise LehrError(f"groups(...) compares {name!r}, which this policy changes in the run; use an index or a name")
     found: dict[tuple[str, Policy], list[int]] = {}
     for index in range(len(groups)):
         for target, part in _governing(policy, groups, index, None):
@@ -258,6 +262,22 @@ def _named(members: tuple[tuple[str | int, PolicyLike], ...], full: bool) -> str
     if all(isinstance(key, str) and key.isidentifier() and not iskeyword(key) for key, _ in members):
         return ", ".join(f"{key}={policy.text(full)}" for key, policy in members)
     return "{" + ", ".join(f"{key!r}: {policy.text(full)}" for key, policy in members) + "}"
+
+
+def _compared(policy: PolicyLike) -> set[str]:
+    """The hyperparameters that are compared with numbers to choose groups."""
+    if not isinstance(policy, Groups | Bind):
+        return set()
+    keys = [COMPARISON.fullmatch(key) for key, _ in policy.members if isinstance(key, str)]
+    return {key[1] for key in keys if key}.union(*(_compared(part) for _, part in policy.members))
+
+
+def _targets(policy: PolicyLike) -> set[str]:
+    """The hyperparameters that are bound, as their names in a group."""
+    if not isinstance(policy, Groups | Bind):
+        return set()
+    own = {name.partition("[")[0] for name, _ in policy.members} if isinstance(policy, Bind) else set()
+    return own.union(*(_targets(part) for _, part in policy.members))
 
 
 def _matches(key: str | int, group: Facts, index: int) -> bool:
@@ -295,6 +315,7 @@ def _check_policy(value: Any, what: str) -> None:
 def _bound(value: Any, name: str) -> Bound:
     if value is None:
         return None
+    value = value.tolist() if isinstance(value, np.ndarray) else value
     numbers = [number(item, f"Policy({name}=...)") for item in (value if isinstance(value, list | tuple) else [value])]
     if not numbers or min(numbers) < 0:
         raise LehrError(f"Policy({name}=...) must be at least 0, got {value!r}")

@@ -6,16 +6,18 @@ Hyperparameters are saved once, as the policy's full text; all else is position 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lehr.errors import LehrError
 from lehr.journal import Event
 from lehr.lengths import Horizon
 from lehr.plan import Begun, Track
-from lehr.text import parse
+from lehr.rules import Rule
+from lehr.schedules import Schedule
+from lehr.text import read_back
 
-__all__ = ["SCHEMA", "carry_over", "check", "facts", "last_decisions", "save"]
+__all__ = ["SCHEMA", "Remembered", "carry_over", "check", "facts", "last_decisions", "read", "remembered", "save"]
 
 SCHEMA = 1
 NEEDED = {"schema", "policy", "horizon", "step", "bases", "values", "last", "tracks", "reported", "decisions"}
@@ -38,27 +40,62 @@ def save(track: Track) -> dict[str, Any]:
     }
 
 
-def carry_over(track: Track, saved: Sequence[Mapping[str, Any]], step: int, same: bool) -> None:
-    """Give a track what saved ones of its target remember, wherever that still means something.
+@dataclass(frozen=True)
+class Remembered:
+    """What a track remembers, for one that takes its place."""
 
-    Gains stay with their groups, memory stays with its rule, a begun plan with its schedule. A stop only stays where
-    the run is the `same`: whoever changes the plan wants to go on.
+    target: str
+    groups: tuple[int, ...]
+    schedule: Schedule
+    gains: tuple[float, ...]
+    begun: Begun | None
+    stopped: bool
+    rules: tuple[tuple[Rule, Any], ...]  # each with its memory, as the plan has it or as plain data
+
+
+def remembered(track: Track) -> Remembered:
+    """The memory of a running track."""
+    policy, state = track.plan.policy, track.state
+    rules = tuple(zip(policy.rules, state.rules, strict=True))
+    return Remembered(track.target, track.groups, policy.schedule, state.gains, state.begun, state.stopped, rules)
+
+
+def read(plain: Mapping[str, Any]) -> Remembered:
+    """The memory of a saved track."""
+    rules = tuple((read_back(item["text"]), item["memory"]) for item in plain["rules"])
+    return Remembered(
+        plain["target"],
+        tuple(plain["groups"]),
+        read_back(plain["schedule"]),
+        tuple(plain["gains"]),
+        _read_begun(plain["begun"]),
+        bool(plain["stopped"]),
+        rules,
+    )
+
+
+def carry_over(track: Track, before: Sequence[Remembered], step: int, same: bool) -> None:
+    """Give a track what those before it of its target remember, wherever that still means something.
+
+    Gains stay with their groups, memory stays with its rule, a begun plan with its schedule (one that fills takes what
+    is left of the run now). A stop only stays where the run is the `same`: whoever changes the plan wants to go on.
     """
     state = track.state._replace(step=step)
     gains = dict(zip(track.groups, state.gains, strict=True))
     memories = list(state.rules)
-    texts = [rule.text(full=True) for rule in track.plan.policy.rules]
-    for old in saved:
-        if old["target"] != track.target or gains.keys().isdisjoint(old["groups"]):
+    free: list[Rule | None] = list(track.plan.policy.rules)
+    for old in before:
+        if old.target != track.target or gains.keys().isdisjoint(old.groups):
             continue
-        gains |= {g: gain for g, gain in zip(old["groups"], old["gains"], strict=True) if g in gains}
-        for item in old["rules"]:
-            if item["text"] in texts:
-                i = texts.index(item["text"])
-                texts[i] = ""  # taken: an equal rule has a memory of its own
-                memories[i] = _read(memories[i], item["memory"])
-        if tuple(old["groups"]) == track.groups and old["schedule"] == track.plan.policy.schedule.text(full=True):
-            state = state._replace(begun=_read_begun(old["begun"]), stopped=bool(old["stopped"]) and same)
+        gains |= {g: gain for g, gain in zip(old.groups, old.gains, strict=True) if g in gains}
+        for rule, memory in old.rules:
+            if rule in free:
+                i = free.index(rule)
+                free[i] = None  # taken: an equal rule has a memory of its own
+                memories[i] = _read(memories[i], memory) if isinstance(memory, Mapping) else memory
+        if old.groups == track.groups and old.schedule == track.plan.policy.schedule:
+            begun = None if old.begun is None else track.plan.fitted(old.begun)
+            state = state._replace(begun=begun, stopped=old.stopped and same)
     track.state = state._replace(gains=tuple(gains[g] for g in track.groups), rules=tuple(memories))
 
 
@@ -100,7 +137,7 @@ def _plain_begun(begun: Begun | None) -> dict[str, Any] | None:
 def _read_begun(plain: Mapping[str, Any] | None) -> Begun | None:
     if plain is None:
         return None
-    return Begun(parse(plain["schedule"]), plain["at"], tuple(plain["start"]), plain["length"])
+    return Begun(read_back(plain["schedule"]), plain["at"], tuple(plain["start"]), plain["length"])
 
 
 def _plain(memory: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lehr.plan import Track
+from lehr.plan import Track, end_of
 
 __all__ = ["Table"]
 
@@ -28,14 +28,14 @@ class Table:
 
     @classmethod
     def of(cls, tracks: Sequence[Track], bases: Mapping[str, tuple[float, ...]], start: int) -> Table:
-        """Tabulate from `start` on; a hyperparameter that nothing governs keeps its base."""
+        """Tabulate the LR (its base where nothing governs it) and what else is governed, from `start` on."""
+        names = {"lr", *(track.target for track in tracks)}
         size = min((_ahead(track) for track in tracks), default=LONG)
-        columns = {name: [[value] * size for value in values] for name, values in bases.items()}
+        columns = {name: [[value] * size for value in values] for name, values in bases.items() if name in names}
         for track in tracks:
             for group, column in zip(track.groups, _columns(track, start, size), strict=True):
                 columns[track.target][group] = column
-        ends = [track.plan.end(track.state) for track in tracks]
-        return cls(start, size, columns, min((end for end in ends if end is not None), default=None))
+        return cls(start, size, columns, end_of(tracks))
 
     def covers(self, step: int) -> bool:
         """Whether `step` is in the table."""

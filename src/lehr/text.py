@@ -24,7 +24,7 @@ from lehr.schedules import Schedule, maximum, minimum
 from lehr.schedules.catalogue import CATALOGUE
 from lehr.spelling import Value, brief, shown
 
-__all__ = ["as_policy", "parse"]
+__all__ = ["as_policy", "parse", "read_back"]
 
 LONGEST = 10**6
 DEEPEST = 100
@@ -75,13 +75,23 @@ def parse(text: str) -> Any:
         raise LehrError(f"parse(text) must be given a text, got {type(text).__name__}")
     if len(text) >= LONGEST:
         raise LehrError(f"a text must have fewer than {LONGEST} characters, got {len(text)}")
+    return _parsed(text, DEEPEST)
+
+
+def read_back(text: str) -> Any:
+    """Read what Lehr itself has printed, however long and deep it is: what could be saved can be loaded."""
+    return _parsed(text, None)
+
+
+def _parsed(text: str, deepest: int | None) -> Any:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise LehrError(
             f"cannot read {shown(text)}: {brief(error)}; a text looks like warmup('2%').then(cosine())"
         ) from None
-    _check_depth(tree)
+    if deepest is not None:
+        _check_depth(tree, deepest)
     try:
         value = _value(tree)
     except RecursionError:  # called from deep inside a program
@@ -109,13 +119,13 @@ def as_policy(given: PolicyLike | str) -> Policy | Groups | Bind:
     raise LehrError(f"a policy, a schedule, a rule or a text is needed, got {shown(value)}")
 
 
-def _check_depth(tree: ast.AST) -> None:
+def _check_depth(tree: ast.AST, deepest: int) -> None:
     """Refuse deep nesting, without recursion. A chain of one operator is one level, as it prints flat."""
     stack = [(tree, 1)]
     while stack:
         node, depth = stack.pop()
-        if depth > DEEPEST:
-            raise LehrError(f"a text may be at most {DEEPEST} levels deep")
+        if depth > deepest:
+            raise LehrError(f"a text may be at most {deepest} levels deep")
         for child in ast.iter_child_nodes(node):
             deeper = isinstance(child, ast.expr) and not isinstance(child, ast.Attribute | ast.Constant | ast.Name)
             stack.append((child, depth + (deeper and not _same_chain(node, child))))
@@ -132,8 +142,13 @@ def _value(node: ast.AST) -> Any:
         return _negative(_value(node.operand))
     if isinstance(node, ast.List | ast.Tuple):
         return [_value(item) for item in node.elts]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd):
+        return -_negative(_value(node.operand))
     if isinstance(node, ast.Dict):
-        return {_key(key): _value(item) for key, item in zip(node.keys, node.values, strict=True)}
+        keys = [_key(key) for key in node.keys]
+        if len(set(keys)) < len(keys):
+            raise LehrError(f"a key is given more than once in {shown(_source(node))}; keep one")
+        return dict(zip(keys, map(_value, node.values), strict=True))
     if isinstance(node, ast.BinOp):
         return _operation(node)
     if isinstance(node, ast.Call):
@@ -250,7 +265,7 @@ def _source(node: ast.AST) -> str:
 
 
 def _full(value: Value) -> tuple[Callable[[str], Any], tuple[str]]:
-    return parse, (value.text(full=True),)
+    return read_back, (value.text(full=True),)
 
 
 def _kinds(kind: type[Any]) -> Iterator[type[Any]]:

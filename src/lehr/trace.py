@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
@@ -128,7 +128,8 @@ def record(run: _Run, path: str | Path, **header: Any) -> Iterator[TraceWriter]:
         ...         run.step(loss=0.5)
     """
     about = {"lehr": __version__, "policy": run.policy.text(full=True), "groups": len(run.lrs)}
-    about |= {"steps": run.horizon.steps} if run.horizon.steps is not None else {}
+    known = {name: value for name, value in asdict(run.horizon).items() if value is not None}
+    about |= {"horizon": known} if known else {}
     writer = TraceWriter(path, about | header)
     stops = [run.subscribe(writer.row, on="steps"), run.subscribe(writer.event, on="events")]
     try:

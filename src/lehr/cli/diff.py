@@ -18,7 +18,7 @@ from lehr.difference import Difference
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.report.extras import needs
-from lehr.report.facts import DEFAULT_STEPS, Facts, Strand, facts_of, planned, strands
+from lehr.report.facts import DEFAULT_STEPS, Facts, Strand, facts_of, planned, strands, unseen
 from lehr.report.wording import short
 
 HELP = """Draw two policies over one run, and say where they part, by how much, and what it comes to.
@@ -77,7 +77,7 @@ def _pairs(ones: Sequence[Strand], others: Sequence[Strand]) -> list[tuple[Stran
 
 def _print(console: Console, pair: tuple[Strand, Strand], horizon: Horizon, lr: float | None) -> bool:
     """Print one pair; whether they differ."""
-    plans = [planned(strand.policy, horizon, lr) for strand in pair]
+    plans = [planned(strand.policy, horizon, strand.base(lr)) for strand in pair]
     values = [values for _, values in plans]
     difference = Difference(np.arange(len(values[0])), values[0], values[1])
     with needs("cli"):
@@ -93,10 +93,11 @@ def _print(console: Console, pair: tuple[Strand, Strand], horizon: Horizon, lr: 
     console.print()
     for line in difference.words():
         console.print(Text(f"  {line}"))
-    if pair[0].policy.rules != pair[1].policy.rules:
-        console.print(Text("  their rules differ; rules react to the run, so they are not in the curves", style="dim"))
+    hidden = unseen(pair[0].policy, pair[1].policy, pair[0].base(lr))
+    for line in hidden:
+        console.print(Text(f"  {line}", style="dim"))
     console.print()
-    return not difference.equal or pair[0].policy.rules != pair[1].policy.rules
+    return not difference.equal or bool(hidden)
 
 
 def _facts(one: Facts, other: Facts) -> Text:

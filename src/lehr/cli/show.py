@@ -86,7 +86,7 @@ def _print(
     lr: float | None,
     found: Mapping[Policy, Sequence[Finding]],
 ) -> None:
-    plans = [planned(strand.policy, horizon, lr) for strand in shown]
+    plans = [planned(strand.policy, horizon, strand.base(lr)) for strand in shown]
     with needs("cli"):
         from lehr.report.terminal import drawing, pens
     drawn_with = pens(len(shown), console.is_terminal and not console.no_color, console.encoding)
@@ -96,7 +96,7 @@ def _print(
         console.print()
         console.print(heading(strand, pen, alone=len(shown) == 1))
         facts = facts_of(curve, values)
-        console.print(_numbers(facts, lr))
+        console.print(_numbers(facts, strand.base(lr)))
         _print_parts(console, facts)
         _print_rules(console, strand)
         if found.get(strand.policy):

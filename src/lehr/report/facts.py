@@ -16,7 +16,7 @@ from lehr.schedules import Curve
 from lehr.schedules.schedule import Part
 from lehr.text import as_policy
 
-__all__ = ["Facts", "Strand", "diff", "facts_of", "horizon_of", "planned", "strands"]
+__all__ = ["Facts", "Strand", "diff", "facts_of", "horizon_of", "planned", "strands", "unseen"]
 
 DEFAULT_STEPS = 1000
 MOST_STEPS = 10_000_000  # a curve of so many takes a few seconds and 0.7 GB
@@ -46,6 +46,11 @@ class Strand:
 
     name: str  # of the group or hyperparameter; empty if there is only one
     policy: Policy
+    target: str = "lr"  # the hyperparameter that it governs
+
+    def base(self, lr: float | None) -> float | None:
+        """The base that values are drawn with: of other hyperparameters than the LR, factors are drawn."""
+        return lr if self.target == "lr" else None
 
     @property
     def label(self) -> str:
@@ -68,14 +73,15 @@ def strands(policy: PolicyLike | str) -> list[Strand]:
     return list(_strands(as_policy(policy), ""))
 
 
-def _strands(policy: PolicyLike, name: str) -> Iterator[Strand]:
+def _strands(policy: PolicyLike, name: str, target: str = "lr") -> Iterator[Strand]:
     policy = as_policy(policy)
     if isinstance(policy, Groups | Bind):
         for member, part in policy.members:
             own = f"group {member}" if isinstance(member, int) else member
-            yield from _strands(part, f"{name} {own}".strip())
+            inner = str(member) if isinstance(policy, Bind) else target
+            yield from _strands(part, f"{name} {own}".strip(), inner)
     else:
-        yield Strand(name, policy)
+        yield Strand(name, policy, target)
 
 
 def horizon_of(steps: int | None = None, horizon: Horizon | None = None) -> Horizon:
@@ -141,7 +147,7 @@ def diff(
     Example:
         >>> import lehr
         >>> print(lehr.diff("cosine()", "cosine(to=0.1)", steps=1000))
-        they differ from step 1 on
+        they first differ at step 1
         most at step 999: 2.467e-06 → 0.1 (× 4.053e+04)
         at step 999: 2.467e-06 → 0.1 (× 4.053e+04)
         area: × 1.1
@@ -149,8 +155,20 @@ def diff(
     run, found = horizon_of(steps, horizon), (strands(one), strands(other))
     if any(len(curves) > 1 for curves in found):
         raise LehrError("diff compares one curve with another; give the policies of one group and one hyperparameter")
-    before, after = (planned(curves[0].policy, run, lr)[1] for curves in found)
-    return Difference(np.arange(len(before)), before, after)
+    before, after = (planned(curves[0].policy, run, curves[0].base(lr))[1] for curves in found)
+    notes = unseen(found[0][0].policy, found[1][0].policy, lr)
+    return Difference(np.arange(len(before)), before, after, notes=notes)
+
+
+def unseen(one: Policy, other: Policy, lr: float | None) -> tuple[str, ...]:
+    """What differs between two policies and is not in their curves, in words."""
+    found = []
+    if one.rules != other.rules:
+        found.append("their rules differ; rules react to the run, so they are not in the curves")
+    bounds = [(policy.min_lr, policy.max_lr) for policy in (one, other)]
+    if bounds[0] != bounds[1] and (lr is None or any(isinstance(item, tuple) for pair in bounds for item in pair)):
+        found.append("their bounds differ; without one base LR for one group they are not in the curves")
+    return tuple(found)
 
 
 def facts_of(curve: Curve, values: NDArray[np.float64]) -> Facts:

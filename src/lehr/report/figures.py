@@ -55,7 +55,7 @@ def plot(
 
 def _points(strand: Strand, run: Horizon, lr: float | None) -> list[dict[str, Any]]:
     """The points of a curve that draw it."""
-    _, values = planned(strand.policy, run, lr)
+    _, values = planned(strand.policy, run, strand.base(lr))
     return [{"policy": strand.label, "step": int(step), "lr": float(values[step])} for step in thinned(values)]
 
 

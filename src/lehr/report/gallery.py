@@ -35,6 +35,10 @@ Every shape and recipe, drawn over a run of 1000 steps (20 epochs of 50) from it
 the position in a segment of n steps, t the step, s the start that is handed down (1 at the top) and e the end (`to`).
 Members join with `a.then(b)`, `a * b`, `a + b`, `minimum(a, b)`, `maximum(a, b)` and the methods at the end.
 
+The examples of `of_step`, `of_position` and `of_previous` call functions that were registered before, as by
+`lehr.register("example.inverse", lambda t: 1 / (1 + 0.01 * t))`; `example.cubic` is (1 − x)³ and `example.shrink`
+1 − 0.1/(1 + t).
+
 This page is made by `python -m lehr.report.gallery docs`.
 """
 

@@ -62,9 +62,9 @@ CATALOGUE: tuple[Row, ...] = (
     Row(
         falls.exp_hyperbolic,
         (
-            "exp_hyperbolic(to=0.01)",
+            "exp_hyperbolic(upper='150%', to=0.01)",
             "exp_hyperbolic('50%', upper='80%', start=0.5, to=0.1)",
-            "exp_hyperbolic(99, to_lr=1e-3)",
+            "exp_hyperbolic(99, upper=99, to_lr=1e-3)",
         ),
     ),
     Row(steps.exponential, ("exponential(0.99)", "exponential(0.95, per='1 epoch')")),
@@ -82,9 +82,9 @@ CATALOGUE: tuple[Row, ...] = (
         falls.hyperbolic,
         (
             "hyperbolic(upper='150%')",
-            "hyperbolic()",
+            "hyperbolic(upper='100%')",
             "hyperbolic(300, upper=400, to=0.1)",
-            "hyperbolic(70, start=0.3, to_lr=1e-3)",
+            "hyperbolic(70, upper=90, start=0.3, to_lr=1e-3)",
         ),
     ),
     Row(powers.inverse_sqrt, ("inverse_sqrt(100)", "inverse_sqrt('2 epochs')")),

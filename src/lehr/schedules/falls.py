@@ -117,7 +117,7 @@ def tanh(
 
     Args:
         length: how long; without it, what is left of the run.
-        lower: the argument at the start, at least -100.
+        lower: the argument at the start, at least -100; the defaults are timm's.
         upper: the argument at the end, above `lower` and at most 100.
         to: the end value e, a factor of the base LR (never of the start), ≥ 0.
         to_lr: the same as an absolute LR; needs the base LR.
@@ -211,7 +211,7 @@ def geometric(
 def hyperbolic(
     length: LengthLike | None = None,
     *,
-    upper: LengthLike | None = None,
+    upper: LengthLike,
     to: float = 0.0,
     to_lr: float | None = None,
     start: float | None = None,
@@ -222,7 +222,7 @@ def hyperbolic(
 
     Args:
         length: N; without it, what is left of the run.
-        upper: U, at least N; default: N. Keep it when the run gets longer, and the curve begins as before.
+        upper: U, at least N. Keep it when the run gets longer, and the curve begins as before; with U = N it is a line.
         to: the end value e, a factor of the base LR (never of the start), ≥ 0.
         to_lr: the same as an absolute LR; needs the base LR.
         start: the start s, a factor of the base LR; default: the end of what came before, 1 at the top.
@@ -243,7 +243,7 @@ def hyperbolic(
 def exp_hyperbolic(
     length: LengthLike | None = None,
     *,
-    upper: LengthLike | None = None,
+    upper: LengthLike,
     to: float | None = None,
     to_lr: float | None = None,
     start: float | None = None,
@@ -252,7 +252,7 @@ def exp_hyperbolic(
 
     Args:
         length: N; without it, what is left of the run.
-        upper: U, at least N; default: N.
+        upper: U, at least N; with U = N it is `geometric`.
         to: the end value e, a factor of the base LR (never of the start), > 0.
         to_lr: the same as an absolute LR; needs the base LR.
         start: the start s, a factor of the base LR; default: the end of what came before, 1 at the top.
@@ -261,8 +261,8 @@ def exp_hyperbolic(
         LehrError: no end or one that is not positive, a negative start, both `to` and `to_lr`, or U < N when resolved.
 
     Example:
-        >>> round(exp_hyperbolic(to=0.01).resolve(steps=100)(50), 6)
-        0.1
+        >>> round(exp_hyperbolic(upper="200%", to=0.01).resolve(steps=100)(60), 6)
+        0.176907
 
     Source: Kim 2024 (arXiv 2407.15200), equation 8 (ExpHyperbolicLR).
     """
@@ -273,8 +273,8 @@ def exp_hyperbolic(
 
 def _hyperbola(name: str, upper: Any) -> Any:
     def sized(context: Context, steps: int) -> Fall:
-        bound = steps if upper is None else float(context.measure(upper))
-        if upper is not None and context.steps(upper) < steps:
+        bound = float(context.measure(upper))
+        if context.steps(upper) < steps:
             raise LehrError(
                 f"{name}(upper=...) must be at least the length, got {bound:g} steps for a length of {steps}"
             )

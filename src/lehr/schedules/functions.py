@@ -21,17 +21,18 @@ _registered: dict[str, Callable[[Any], Any]] = {}
 class Function(Value):
     """A function of one number, and the name that it is registered under (empty if it is not)."""
 
-    name: str
+    name: str = field(compare=False)
     call: Callable[[Any], Any] = field(hash=False)
 
     def text(self, full: bool = False) -> str:
         """The name in quotes."""
-        if not self.name and full:
+        name = self.name or _name_of(self.call)
+        if not name and full:
             raise LehrError(
                 f"{_title(self.call)} is not registered, so what uses it cannot be saved; "
                 'say lehr.register("a name", function) before, at every start of the program'
             )
-        return repr(self.name) if self.name else f"<{_title(self.call)}>"
+        return repr(name) if name else f"<{_title(self.call)}>"
 
 
 def register(name: str, function: Callable[[Any], Any], *, replace: bool = False) -> Callable[[Any], Any]:
@@ -91,8 +92,11 @@ def as_function(value: FunctionLike | Function, what: str) -> Function:
         return Function(value, _registered[value])
     if not callable(value):
         raise LehrError(f"{what} must be a function or the name of a registered one, got {shown(value)}")
-    name = next((name for name, function in _registered.items() if function is value), "")
-    return Function(name, value)
+    return Function(_name_of(value), value)
+
+
+def _name_of(function: Callable[[Any], Any]) -> str:
+    return next((name for name, known in _registered.items() if known is function), "")
 
 
 def _title(function: Callable[[Any], Any]) -> str:

@@ -17,7 +17,7 @@ from lehr.spelling import spell
 
 __all__ = ["piecewise", "table"]
 
-LONGEST_TABLE = 10_000_000
+LONGEST_TABLE = 40_000  # so that its text can always be read back
 
 Knots = list[tuple[Fraction, float]]
 
@@ -72,7 +72,7 @@ def table(
     """Values by hand at equal intervals: the i-th factor at i·every; the last one holds for ever.
 
     Args:
-        values: factors of the base LR (not of the start), each ≥ 0, at most ten million.
+        values: factors of the base LR (not of the start), each ≥ 0, at most 40,000.
         every: the interval, a positive length.
         between: "step" holds each value until the next; "linear" and "cosine" go from one to the next, and their
             places are not rounded to whole steps.

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from lehr.errors import LehrError
-from lehr.lengths import Horizon, Length, LengthLike, as_count, whole_steps
+from lehr.lengths import Horizon, Length, LengthLike, as_count, check_horizon, whole_steps
 from lehr.spelling import Value, shown
 
 if TYPE_CHECKING:
     from lehr.schedules.algebra import Clip, Fade, Product, Repeat, Reverse, Sequence, Staircase, Stretch, Sum
 
-__all__ = ["Array", "Context", "Curve", "Extent", "Part", "Schedule", "namespace", "number"]
+__all__ = ["Array", "Context", "Curve", "Extent", "Part", "Schedule", "least_steps", "namespace", "number"]
 
 Array = Any  # a NumPy or JAX array, scalar or tracer
 INT64_MAX = 2**63 - 1
@@ -167,6 +167,15 @@ class Curve:
         return float(values[0]) if isinstance(step, np.generic) else values.reshape(step.shape)
 
 
+def least_steps(schedule: Schedule, context: Context) -> int:
+    """The steps that the fixed parts of a schedule need, where it fills or never ends."""
+    extent = schedule.extent(context)
+    if extent is Extent.FILLING:
+        curve = schedule.build(context, 1.0, 1)
+        return curve.length if curve.length is not None else curve.parts[-1].start
+    return schedule.build(context, 1.0, None).parts[-1].start
+
+
 def number(value: Any, what: str) -> float:
     """A finite real number as a float.
 
@@ -260,15 +269,15 @@ class Schedule(Value):
             lr: the base LR, for `to_lr`.
             start: the factor to begin from, ≥ 0.
             length: steps to fill, or, for a schedule with a length of its own, to stretch or shrink to; default: the
-                horizon, or its own length. It has no meaning for an endless schedule.
+                horizon, or its own length. What fills or never ends is shrunk if its fixed parts need more.
 
         Raises:
             LehrError: the horizon lacks something (the error lists all of it), or the schedule cannot be resolved.
         """
         if horizon is not None and steps is not None:
             raise LehrError(f"give horizon= or steps=, not both; got {horizon} and steps={steps}")
-        if horizon is not None and not isinstance(horizon, Horizon):
-            raise LehrError(f"horizon= must be a Horizon, got {shown(horizon)}; for a number of steps write steps=...")
+        if horizon is not None:
+            check_horizon(horizon)
         horizon = Horizon(steps=steps) if horizon is None else horizon
         length = None if length is None else as_count(length, "resolve(length=...)")
         if number(start, "resolve(start=...)") < 0:
@@ -276,10 +285,12 @@ class Schedule(Value):
         self._check_known(horizon, length)
         context = Context(horizon, None if lr is None else number(lr, "resolve(lr=...)"))
         extent = self.extent(context)
-        if extent is Extent.FILLING:
-            return self.build(context, start, horizon.steps if length is None else length)
         if not isinstance(extent, Fraction):
-            return self.build(context, start, None)
+            least = 0 if length is None else least_steps(self, context)
+            if length is not None and least > length:
+                context = context.stretched(Fraction(length, least))
+            fill = (horizon.steps if length is None else length) if extent is Extent.FILLING else None
+            return self.build(context, start, fill)
         own = whole_steps(extent)
         if length is not None and length != own and own:
             context = context.stretched(length / extent)

@@ -78,7 +78,7 @@ class Shape(Schedule):
     def build(self, context: Context, start: float, length: int | None) -> Curve:
         """The curve, labelled with the shape's text."""
         curve = self.form.build(context, start, length)
-        largest = max([length or 0, *(context.steps(item) for item in self.lengths())])
+        largest = max([curve.largest, length or 0, *(context.steps(item) for item in self.lengths())])
         return replace(curve, largest=largest, parts=(Part(0, curve.length, self.text()),))
 
     def lengths(self) -> Iterator[Length]:
@@ -256,6 +256,7 @@ def _checked(function: str, name: str, kind: str, value: Any) -> Any:
         return Pairs((as_length(key, what), number(item, what)) for key, item in pairs)
     if "Sequence" in kind:
         lengths = "Length" in kind
+        value = value.tolist() if isinstance(value, np.ndarray) else value
         if isinstance(value, str) or not isinstance(value, Sequence):
             wanted = 'lengths such as [30, "60%"]' if lengths else "numbers such as [1, 0.5, 0.1]"
             raise LehrError(f"{what} must be a list of {wanted}, got {shown(value)}")

@@ -1,7 +1,7 @@
 """Schedules from functions of the user: of the step, of the position in a segment, or times the previous value.
 
-A function is called with one Python number at a time, so any code will do. Under `jax.jit` it is called with the tracer
-itself, and must then be made of operations that JAX can trace.
+A function is called with one Python number at a time, and for no step beyond the next update, so any code will do.
+Where JAX traces, it is called with the tracer itself, and must then be made of operations that JAX can trace.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from lehr.lengths import LengthLike
 from lehr.schedules.functions import FunctionLike
 from lehr.schedules.schedule import Array, Context, Curve, namespace, number
 from lehr.schedules.shape import Form, check_positive, endless, fall, shape
+from lehr.spelling import brief
 
 __all__ = ["of_position", "of_previous", "of_step"]
 
 LARGEST = 1e9  # of a value that a user's function gives
 LONGEST_PRODUCT = 10_000_000
-CHUNK = 4096
+ROUNDING = 1e-9  # a share may be so far outside of 0 to 1
 
 
 @shape
@@ -80,7 +81,7 @@ def of_position(
 
     Source: timm's WSD scheduler takes such a function.
     """
-    call = _each(function, "of_position", 1.0)
+    call = _each(function, "of_position", 1.0, ROUNDING)
     return fall(lambda x, rest, xp: call(x), length, to=to, to_lr=to_lr, start=start)
 
 
@@ -104,24 +105,22 @@ def of_previous(function: FunctionLike, length: LengthLike) -> Form:
 
     Source: torch's MultiplicativeLR.
     """
-    call = _each(function, "of_previous", LARGEST)
+    call = _one(function, "of_previous", LARGEST)
 
     def build(context: Context, start: float, steps: int | None) -> Curve:
         if (steps or 0) > LONGEST_PRODUCT:
             raise LehrError(f"of_previous(length=...) must be at most {LONGEST_PRODUCT} steps, got {steps}")
-        products = np.ones(1)
+        products = [1.0]
 
         def upto(count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-            nonlocal products
-            while len(products) <= count:
-                more = call(np.arange(len(products), min(len(products) + CHUNK, (steps or 0) + 1)))
-                grown = np.concatenate((products, products[-1] * np.cumprod(more)))
-                if not grown.max() <= LARGEST:
+            for step in range(len(products), count + 1):  # one by one, so that it does not matter how far one has gone
+                product = products[-1] * call(step)
+                if product > LARGEST:
                     raise LehrError(
-                        f"of_previous: the product must stay at most {LARGEST:g}; it grows beyond by step {len(grown)}"
+                        f"of_previous: the product must stay at most {LARGEST:g}, got {product:g} at {step}"
                     )
-                products = grown
-            return products
+                products.append(product)
+            return np.array(products)
 
         def evaluate(t: Array) -> Array:
             xp = namespace(t)
@@ -134,21 +133,39 @@ def of_previous(function: FunctionLike, length: LengthLike) -> Form:
     return Form(length, build)  # type: ignore[arg-type]  # as above
 
 
-def _each(function: Any, name: str, largest: float) -> Callable[[Array], Array]:
-    """The function on an array: number by number in NumPy, as a whole elsewhere."""
-    call = function.call
+def _one(function: Any, name: str, largest: float, slack: float = 0.0) -> Callable[[Any], float]:
+    """The function of one number, and what it gives checked."""
 
     def one(x: Any) -> float:
-        value = number(call(x), f"{name}: the value of the function at {x!r}")
-        if not 0 <= value <= largest:
+        value = number(function.call(x), f"{name}: the value of the function at {x!r}")
+        if not -slack <= value <= largest + slack:
             raise LehrError(
                 f"{name}: the function must give a number between 0 and {largest:g}, got {value!r} at {x!r}"
             )
-        return value
+        return min(max(value, 0.0), largest)
+
+    return one
+
+
+def _each(function: Any, name: str, largest: float, slack: float = 0.0) -> Callable[[Array], Array]:
+    """The function on an array: number by number, or, where JAX traces it, as a whole."""
+    one = _one(function, name, largest, slack)
 
     def each(x: Array) -> Array:
-        if namespace(x) is np:
-            return np.array([one(item) for item in x.tolist()], dtype=np.float64)
-        return call(x) * namespace(x).ones_like(x)
+        xp = namespace(x)
+        try:
+            numbers = np.asarray(x).tolist()
+        except Exception:  # a tracer holds no numbers; JAX's own exceptions are not ours to import
+            return _traced(x)
+        return xp.asarray(np.array([one(item) for item in numbers], dtype=np.float64))
+
+    def _traced(x: Array) -> Array:
+        try:
+            return function.call(x) * namespace(x).ones_like(x)
+        except Exception as error:
+            raise LehrError(
+                f"{name}: under jax.jit the function is called with the tracer itself and must be made of operations "
+                f"that JAX can trace, which this one is not: {brief(error)}"
+            ) from error
 
     return each

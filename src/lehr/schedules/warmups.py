@@ -141,12 +141,16 @@ def radam_warmup(beta2: float = 0.999) -> Form:
         raise LehrError(f"radam_warmup(beta2=...) must be between 0.61 and 0.9999, got {beta2!r}")
 
     def build(context: Context, start: float, steps: int | None) -> Curve:
+        pace = float(context.stretch)
+
         def evaluate(t: Array) -> Array:
             xp = namespace(t)
             factors = _rectified(beta2)
-            return start * xp.asarray(factors)[xp.minimum(t, len(factors) - 1)]
+            u = xp.minimum(t if pace == 1 else xp.floor(t / pace), len(factors) - 1)
+            return start * xp.asarray(factors)[u.astype(xp.asarray(0).dtype)]
 
-        return Curve(evaluate, None, bound=start, warmup=int(2.0 / (1.0 - beta2)))
+        # 2/(1 − 0.999) is 1999.9999999999982 in floats.
+        return Curve(evaluate, None, bound=start, warmup=int(round(2.0 / (1.0 - beta2), 6) * pace))
 
     return Form(Extent.ENDLESS, build)
 

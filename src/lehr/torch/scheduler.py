@@ -19,11 +19,11 @@ from lehr.controller import Controller, OnChange
 from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Journal
-from lehr.lengths import Horizon
+from lehr.lengths import Horizon, check_horizon
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.text import as_policy
 from lehr.torch.evaluating import evaluating
-from lehr.torch.values import facts_of, held, holds, put, read, untouched
+from lehr.torch.values import facts_of, held, holds, put, read, rewritten, undo_rewrites, untouched
 
 __all__ = ["Scheduler"]
 
@@ -91,9 +91,12 @@ class Scheduler(LRScheduler):
             raise LehrError("Scheduler(evaluate=...) calls fn(model); give model= too")
         if steps is not None and horizon is not None:
             raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
+        if horizon is not None:
+            check_horizon(horizon)
         horizon = horizon or Horizon(steps=steps)
         if count == "epochs" and horizon.steps_per_epoch is None:
             horizon = Horizon(horizon.steps, 1, horizon.samples_per_step, horizon.tokens_per_step)
+        undo_rewrites(optimizer)
         self.optimizer = optimizer
         self._count: Count = count
         self._groups = optimizer.param_groups
@@ -109,9 +112,8 @@ class Scheduler(LRScheduler):
         )
         self._written: dict[tuple[str, int], Any] = {}  # (hyperparameter, group) → the object that was written
         self._updates = _Updates()
-        self._hook = optimizer.register_step_post_hook(self._updates.count)
         self._calls = 0
-        self._watch_loading()
+        self._register()
         self._write()
 
     # torch's names
@@ -192,7 +194,7 @@ class Scheduler(LRScheduler):
     @property
     def t(self) -> int:
         """Updates applied so far; the next one is update t."""
-        return self._run.t if self._lane is CLOSED else self._lane_start + self._lane_at
+        return self._run.t if self._closed else self._lane_start + self._lane_at
 
     @property
     def events(self) -> Journal:
@@ -202,7 +204,7 @@ class Scheduler(LRScheduler):
     @property
     def lr(self) -> float:
         """The LR of the first group for the next update."""
-        return self._controller().lr if self._lane is CLOSED else self._lane_value
+        return self._controller().lr if self._closed else self._lane_value
 
     @property
     def lrs(self) -> list[float]:
@@ -243,12 +245,14 @@ class Scheduler(LRScheduler):
     def replan(self, policy: PolicyLike | str, **how: Any) -> None:
         """Change the plan in mid-run; see `Controller.replan`."""
         self._absorb()
+        self._learn(policy)
         self._controller().replan(policy, **how)
         self._write()
 
     def preview(self, policy: PolicyLike | str, **how: Any) -> Difference:
         """What `replan` would change; see `Controller.preview`."""
         self._absorb()
+        self._learn(policy)
         return self._controller().preview(policy, **how)
 
     def finish(self) -> str:
@@ -268,9 +272,14 @@ class Scheduler(LRScheduler):
             run.advance(count, numbers)
         self._write()
 
+    def _learn(self, policy: PolicyLike | str) -> None:
+        """Tell the controller what the groups hold of hyperparameters that this policy will govern."""
+        facts = [facts_of(group) for group in self._groups]
+        self._controller().learn(_bases(as_policy(policy), facts, self._groups))
+
     def _controller(self) -> Controller:
         """The controller, brought up to where the fast lane has run ahead."""
-        if self._lane is not CLOSED:
+        if not self._closed:
             self._run.glide(self._lane_start + self._lane_at)
             self._written = dict.fromkeys(self._written, self._lane_value)
         return self._run
@@ -354,18 +363,40 @@ class Scheduler(LRScheduler):
             )
         warnings.warn(words, LehrWarning, stacklevel=4)
 
-    def _watch_loading(self) -> None:
-        """After `optimizer.load_state_dict` our LR is written again at once, not only at the next step()."""
+    def _register(self) -> None:
+        """Count updates in the first calls; write our LR again after `optimizer.load_state_dict`, at once."""
         me = weakref.ref(self)
 
         def loaded(optimizer: torch.optim.Optimizer) -> None:
             scheduler = me()
-            if scheduler is not None and len(optimizer.param_groups) == len(scheduler.base_lrs):
-                scheduler._controller()
+            if scheduler is None or scheduler.optimizer is not optimizer:
+                return
+            if len(optimizer.param_groups) == len(scheduler.base_lrs):
+                run = scheduler._controller()
                 scheduler._groups = optimizer.param_groups
+                restored = {(name, i): read(scheduler._groups[i], name, i) for name, i in run.governed}
                 scheduler._write()
+                rewritten(optimizer, restored, scheduler._written)
 
-        self.optimizer.register_load_state_dict_post_hook(loaded)
+        self._hook = self.optimizer.register_step_post_hook(self._updates.count)
+        hooks = [self._hook, self.optimizer.register_load_state_dict_post_hook(loaded)]
+        weakref.finalize(self, _remove, hooks)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._controller()
+        return {name: value for name, value in vars(self).items() if name != "_hook" and not name.startswith("_lane")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._register()
+        if self._calls >= WATCHED:
+            self._hook.remove()
+        self._enter_lane()
+
+    @property
+    def _closed(self) -> bool:
+        """Whether the fast lane is closed."""
+        return self._lane[1] == 0
 
     def __repr__(self) -> str:
         return f"Scheduler({self.policy!r}, t={self.t})"
@@ -375,6 +406,11 @@ class Scheduler(LRScheduler):
     _lane_start: int  # the step of its first entry
     _lane_value: float  # what was written last
     _said: list[float] | None = None  # what somebody wrote into `_last_lr`
+
+
+def _remove(hooks: list[Any]) -> None:
+    for hook in hooks:
+        hook.remove()
 
 
 class _Updates:

@@ -5,6 +5,7 @@ A target is the name of a number in the group, such as "lr", or one of several n
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,14 @@ from lehr.errors import LehrError
 from lehr.policy import Facts
 from lehr.spelling import shown
 
-__all__ = ["facts_of", "held", "holds", "put", "read", "untouched"]
+__all__ = ["facts_of", "held", "holds", "put", "read", "rewritten", "undo_rewrites", "untouched"]
+
+
+Place = tuple[str, int]  # a target, and the index of a group
+
+_rewritten: weakref.WeakKeyDictionary[
+    torch.optim.Optimizer, tuple[list[dict[str, Any]], Mapping[Place, float], Mapping[Place, Any]]
+] = weakref.WeakKeyDictionary()
 
 
 class _Tensor:
@@ -87,6 +95,22 @@ def untouched(now: Any, written: Any) -> bool:
     if isinstance(written, _Tensor):
         return written.same(now)
     return bool(now is written or (not isinstance(now, torch.Tensor) and now == written))
+
+
+def rewritten(optimizer: torch.optim.Optimizer, restored: Mapping[Place, float], written: Mapping[Place, Any]) -> None:
+    """Note what a restore of the optimiser had brought, where a scheduler has written over it at once."""
+    groups, known, _ = _rewritten.get(optimizer, (None, {}, {}))
+    first = {} if groups is not optimizer.param_groups else known  # of several schedulers, the first saw the truth
+    _rewritten[optimizer] = (optimizer.param_groups, {**restored, **first}, dict(written))
+
+
+def undo_rewrites(optimizer: torch.optim.Optimizer) -> None:
+    """Put back what a restore had brought: a new scheduler begins from it, not from what an old one wrote over it."""
+    groups, restored, written = _rewritten.pop(optimizer, (None, {}, {}))
+    if groups is optimizer.param_groups:
+        for (target, i), value in restored.items():
+            if (target, i) in written and untouched(held(groups[i], target), written[target, i]):
+                put(groups[i], target, value)
 
 
 def _split(target: str) -> tuple[str, int | None]:

@@ -10,9 +10,11 @@ from typing import TypeVar
 from lehr.lengths import Horizon, half_up
 from lehr.schedules.schedule import Context, Extent, Schedule
 
-__all__ = ["before_others", "boundaries", "fixed_steps", "kind"]
+__all__ = ["CUT", "before_others", "boundaries", "fixed_steps", "kind"]
 
 E = TypeVar("E")
+
+CUT = "hold(100) * ... has 100 steps"  # how what never ends gets a length
 
 
 def kind(schedule: Schedule) -> Extent | None:

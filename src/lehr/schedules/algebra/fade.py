@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from lehr.errors import LehrError
 from lehr.lengths import Length, LengthLike, as_length
-from lehr.schedules.algebra.extents import boundaries, kind
+from lehr.schedules.algebra.extents import CUT, boundaries, kind
 from lehr.schedules.algebra.wrapped import receiver
 from lehr.schedules.schedule import Array, Context, Curve, Extent, Part, Schedule, namespace
 from lehr.spelling import shown, spell
@@ -30,7 +30,7 @@ class Fade(Schedule):
         object.__setattr__(self, "over", as_length(self.over, "fade(over=...)"))
         first, second = kind(self.before), kind(self.after)
         if first is Extent.ENDLESS:
-            raise LehrError(f"{shown(self.before)} never ends, so nothing can follow it; give it a length")
+            raise LehrError(f"{shown(self.before)} never ends, so nothing can follow it; give it a length: {CUT}")
         if first is not None and second is Extent.FILLING:
             raise LehrError(
                 f"at most one side of a fade may lack a length, got {shown(self.before)} and {shown(self.after)}; "
@@ -59,6 +59,7 @@ class Fade(Schedule):
 
         def evaluate(t: Array) -> Array:
             xp = namespace(t)
+            t = t if total is None else xp.minimum(t, total)
             late = xp.clip((t - begin) / width, 0.0, 1.0) if end > begin else xp.where(t < begin, 0.0, 1.0)
             a, b = one.evaluate(xp.minimum(t, end)), other.evaluate(xp.maximum(t - begin, 0))
             return xp.clip(a * (1.0 - late) + b * late, xp.minimum(a, b), xp.maximum(a, b))

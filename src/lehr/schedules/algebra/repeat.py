@@ -12,7 +12,7 @@ import numpy as np
 
 from lehr.errors import LehrError
 from lehr.lengths import as_count, whole_steps
-from lehr.schedules.algebra.extents import boundaries, kind
+from lehr.schedules.algebra.extents import CUT, boundaries, kind
 from lehr.schedules.algebra.wrapped import Wrapped, receiver
 from lehr.schedules.schedule import INT64_MAX, Array, Context, Curve, Extent, Part, Schedule, namespace, number
 from lehr.schedules.shape import power
@@ -53,7 +53,7 @@ class Repeat(Wrapped):
         if count is None and ratio != 1 and ratio < 1.05:
             raise LehrError(f"repeat() for ever needs stretch=1 or stretch >= 1.05, got {ratio!r}; say how many times")
         if kind(self.inner) is Extent.ENDLESS:
-            raise LehrError(f"{shown(self.inner)} never ends, so it cannot repeat; give it a length or put it last")
+            raise LehrError(f"{shown(self.inner)} never ends, so it cannot repeat; give it a length: {CUT}")
         for name, value in (("times", count), ("stretch_by", ratio), ("scale", scale)):
             object.__setattr__(self, name, value)
 

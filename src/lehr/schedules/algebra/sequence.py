@@ -12,7 +12,7 @@ import numpy as np
 
 from lehr.errors import LehrError
 from lehr.lengths import Length, whole_steps
-from lehr.schedules.algebra.extents import before_others, boundaries, fixed_steps, kind
+from lehr.schedules.algebra.extents import CUT, before_others, boundaries, fixed_steps, kind
 from lehr.schedules.algebra.wrapped import receiver
 from lehr.schedules.schedule import Array, Context, Curve, Extent, Part, Schedule, namespace
 from lehr.spelling import shown
@@ -50,7 +50,9 @@ class Sequence(Schedule):
             )
         for part, how in zip(flat[:-1], kinds, strict=False):
             if how is Extent.ENDLESS:
-                raise LehrError(f"{shown(part)} never ends, so nothing can follow it; put it last")
+                raise LehrError(
+                    f"{shown(part)} never ends, so nothing can follow it; put it last, or give it a length: {CUT}"
+                )
         return cls(tuple(flat))
 
     def text(self, full: bool = False) -> str:

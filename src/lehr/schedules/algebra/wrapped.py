@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from lehr.errors import LehrError
 from lehr.lengths import Length, LengthLike, as_length
-from lehr.schedules.algebra.extents import kind
+from lehr.schedules.algebra.extents import CUT, kind
 from lehr.schedules.schedule import Array, Context, Curve, Extent, Part, Schedule, namespace, number
 from lehr.spelling import call, shown
 
@@ -135,7 +135,7 @@ class Reverse(Wrapped):
 
     def __post_init__(self) -> None:
         if kind(self.inner) is Extent.ENDLESS:
-            raise LehrError(f"{shown(self.inner)} never ends, so it has no reverse; give it a length")
+            raise LehrError(f"{shown(self.inner)} never ends, so it has no reverse; give it a length: {CUT}")
 
     def text(self, full: bool = False) -> str:
         """`inner.reverse()`."""
@@ -149,12 +149,12 @@ class Reverse(Wrapped):
     def build(self, context: Context, start: float, length: int | None) -> Curve:
         """x(n − t): from the inner end value to the inner start."""
         curve = self.inner.build(context, start, length)
-        n = curve.length or 0
+        n = (length or 0) if curve.length is None else curve.length  # what fills may have an endless tail
 
         def evaluate(t: Array) -> Array:
             return curve.evaluate(n - namespace(t).minimum(t, n))
 
-        return replace(curve, evaluate=evaluate, warmup=0, parts=(Part(0, n, self.text()),))
+        return replace(curve, evaluate=evaluate, length=n, warmup=0, parts=(Part(0, n, self.text()),))
 
     @property
     def fills(self) -> bool:
