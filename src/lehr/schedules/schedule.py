@@ -408,7 +408,16 @@ class Schedule(Value):
         return Staircase(self, every)
 
     def stretch(self, k: float) -> Stretch:
-        """Every length inside, once resolved, k times as long; refused where a part has no length to stretch."""
+        """Every length inside, once resolved, k times as long; refused where a part has no length to stretch.
+
+        What switches at whole steps (`step_decay`, `noise`, `of_step`) still does: `step_decay(1).stretch(1.5)` switches
+        at every second one.
+
+        Example:
+            >>> import lehr
+            >>> lehr.linear(100).stretch(2).resolve()(50)
+            0.75
+        """
         from lehr.schedules.algebra import Stretch
 
         return Stretch(self, k)
