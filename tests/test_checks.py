@@ -12,6 +12,8 @@ from lehr.checks.catalogue import CHECKS, LOG
 
 ROWS = {row.code: row for row in CHECKS}
 EPOCHS = Horizon(steps=50_000, steps_per_epoch=500)
+IMAGENET = {"horizon": Horizon(epochs=90, steps_per_epoch=5004)}
+VALIDATION = "metric('val_loss', best='min')"
 RULE = "when(metric('acc', best='max').reaches(0.9))"
 
 Case = tuple[str, dict[str, Any] | Horizon]
@@ -58,10 +60,16 @@ CASES: dict[str, tuple[list[Case], list[Case]]] = {
             ("cosine(94)", {"steps": 100}),
             ("linear(50).then(constant(0))", {"steps": 100}),
             ("linear(50, to=1e-3)", {"steps": 100}),
+            ("linear(49, to=0.4)", {"steps": 100}),
+            ("warmup(100).then(cosine(900, to=0.1))", {"steps": 10_000, "lr": 3e-4}),
+            ("cosine(90, to=0.01)", IMAGENET | {"lr": 0.1}),
         ],
         [
             ("cosine(96)", {"steps": 100}),
             ("linear(50, to=0.01)", {"steps": 100}),
+            ("linear(49, to=0.6)", {"steps": 100}),
+            ("warmup(100).then(hold(300))", {"steps": 1000}),
+            ("warmup(100).then(cosine(900, to=0.1), hold())", {"steps": 10_000}),
             ("step_decay('30%')", {"steps": 1000}),
             ("Policy(cosine(50), min_lr=1e-3)", {"steps": 100, "lr": 0.1}),
         ],
@@ -116,6 +124,7 @@ CASES: dict[str, tuple[list[Case], list[Case]]] = {
             ("multistep([150, 225])", {"steps": 50_000}),
             ("multistep([150, 225])", EPOCHS),
             ("piecewise({0: 1, 30: 0.1, 60: 0.01})", {"steps": 50_000}),
+            ("Policy(step_decay(30), min_lr=3e-3)", IMAGENET | {"lr": 0.1}),
         ],
         [
             ("exponential(0.95, per='1 epoch')", EPOCHS),
@@ -124,6 +133,7 @@ CASES: dict[str, tuple[list[Case], list[Case]]] = {
             ("exponential(0.9998)", Horizon(steps=100_000, steps_per_epoch=50_000)),
             ("multistep([20_000, 40_000])", Horizon(steps=100_000, steps_per_epoch=50_000)),
             ("step_decay('30 epochs')", EPOCHS),
+            ("Policy(step_decay('30 epochs'), min_lr=3e-3)", IMAGENET | {"lr": 0.1}),
             ("step_decay(15_000)", EPOCHS),
             ("exponential(0.95).stretch(1000)", EPOCHS),
             ("multistep(['30 epochs', '60 epochs'])", EPOCHS),
@@ -136,10 +146,16 @@ CASES: dict[str, tuple[list[Case], list[Case]]] = {
         [("step_decay(999)", {"steps": 1000}), ("multistep([500, 999])", {"steps": 1000}), ("step_decay(9)", {})],
     ),
     "LR205": (
-        [("linear(to=1e-6)", {"steps": 10}), ("constant(3e-5)", {}), ("warmup(9).then(cosine(to=9e-5))", {})],
+        [
+            ("linear(to=1e-6)", {"steps": 10}),
+            ("constant(3e-5)", {}),
+            ("warmup(9).then(cosine(to=9e-5))", {}),
+            ("linear(start=1e-5)", {}),
+        ],
         [
             ("linear(to=1e-4)", {"steps": 10}),
             ("one_cycle()", {"steps": 100}),
+            ("geometric(start=1e-6, to=10)", {"steps": 100, "lr": 1.0}),
             ("linear(to_lr=1e-6)", {"steps": 10, "lr": 0.1}),
             ("linear()", {"steps": 10}),
         ],
@@ -254,6 +270,16 @@ CASES: dict[str, tuple[list[Case], list[Case]]] = {
             ("when(loss.plateaus(500)).scale(0.5)", EPOCHS),
             ("when(loss.smoothed(100).plateaus(10)).scale(0.5)", EPOCHS),
             ("when(metric('val_loss', best='min').plateaus(10)).scale(0.5)", EPOCHS),
+        ],
+    ),
+    "LR411": (
+        [(f"when({VALIDATION}.plateaus(100)).scale(0.5)", EPOCHS)],
+        [
+            (f"when({VALIDATION}.plateaus(99)).scale(0.5)", EPOCHS),
+            (f"when({VALIDATION}.plateaus(50_000)).scale(0.5)", EPOCHS),
+            (f"when({VALIDATION}.plateaus(100)).scale(0.5)", {"steps": 50_000}),
+            ("when(loss.plateaus(100)).scale(0.5)", EPOCHS),
+            ("when(evaluation('val', every=100, best='min').plateaus(100)).scale(0.5)", EPOCHS),
         ],
     ),
     "LR501": (

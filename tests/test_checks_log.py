@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 
 import lehr
 from lehr import Finding, LehrError, Trace
 from lehr.checks.catalogue import LOG
 from lehr.journal import Event
 from lehr.study.policies import NamedPolicy, built_in
+from lehr.torch import Scheduler
 
 STEPS = 200
 TEXT = "warmup(20).then(linear())"
@@ -41,6 +44,9 @@ def found(log: Trace, steps: int | None = STEPS, lr: float | None = 0.1) -> dict
     return {finding.code: finding for finding in lehr.check(log=log, steps=steps, lr=lr)}
 
 
+ENDS = [20.0 * k - 1 for k in range(1, 11)]  # of rows that stand for 20 updates each
+LAST = [float(t) for t in range(100, STEPS)]  # of a run that went on at step 100
+NOWHERE = Trace({"policy": "of_step('registered_elsewhere')", "groups": 1}, {"step": np.arange(250.0)})
 WARNING = Event(7, "warning", "no 'acc' was reported in 100 steps")
 FINISH = Event(84, "finish", "finished at 42 % of the schedule (84 of 200 steps)")
 FIRED = Event(100, "rule", "loss 0.4 reached 0.5", RULE, "scale(0.1)", (0.05,), (0.005,))
@@ -50,8 +56,17 @@ CUT = [lr * (0.1 if t >= 100 else 1.0) for t, lr in enumerate(planned())]
 CASES = {
     "LR601": ([trace([0.1] * STEPS)], [trace(planned()), trace([0.1] * STEPS, "constant()")]),
     "LR602": (
-        [trace([0.1 * (1 - t / STEPS) for t in range(STEPS)]), trace(planned(0.2))],
-        [trace(planned()), trace(CUT, f"Policy({TEXT}, [{RULE}])", (FIRED,), loss=[0.4] * STEPS)],
+        [
+            trace([0.1 * (1 - t / STEPS) for t in range(STEPS)]),
+            trace(planned(0.2)),
+            trace(planned()[20::20], step=ENDS),
+        ],
+        [
+            trace(planned()),
+            trace(planned()[::20], step=ENDS),
+            trace(planned()[100:], step=LAST),
+            trace(CUT, f"Policy({TEXT}, [{RULE}])", (FIRED,), loss=[0.4] * STEPS),
+        ],
     ),
     "LR603": ([trace(planned(), lr_=[0.1] * STEPS)], [trace(planned(), lr_=planned())]),
     "LR604": (
@@ -71,6 +86,7 @@ CASES = {
         ],
     ),
     "LR608": ([trace(planned(), events=(WARNING,))], [trace(planned())]),
+    "LR609": ([NOWHERE], [trace(planned())]),
 }
 
 
@@ -137,6 +153,40 @@ def test_the_header_may_say_the_steps() -> None:
     log = trace(planned()[:84])
     log.header["steps"] = STEPS
     assert "42 %" in found(log, steps=None)["LR604"].reason
+
+
+def test_the_header_may_say_the_horizon_and_what_is_given_wins() -> None:
+    log = trace(planned()[:84], "warmup('1 epoch').then(linear())")
+    log.header["horizon"] = {"steps": STEPS, "steps_per_epoch": 20, "unknown": 3}
+    assert "42 %" in found(log, steps=None)["LR604"].reason
+    assert {"LR201", "LR602"}.isdisjoint(found(log, steps=None))
+    assert "LR602" in {
+        finding.code for finding in lehr.check(log=log, horizon=lehr.Horizon(steps_per_epoch=40), lr=0.1)
+    }
+    assert "84 of 100" in found(log, steps=100)["LR604"].reason
+
+
+@pytest.mark.parametrize(("count", "calls", "updates"), [("epochs", 10, 20), ("updates", 50, 4)])
+def test_a_call_that_stands_for_many_updates_is_no_difference(
+    count: Literal["epochs", "updates"], calls: int, updates: int, tmp_path: Path
+) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    run = Scheduler(optimizer, TEXT, horizon=lehr.Horizon(steps=STEPS, steps_per_epoch=20), count=count)
+    with lehr.record(run, tmp_path / "trace.jsonl"):
+        for _ in range(calls):
+            for _ in range(updates):
+                optimizer.step()
+            run.step()
+    log = Trace.read(tmp_path / "trace.jsonl")
+    assert len(log.columns["step"]) == calls
+    assert found(log) == {}
+
+
+def test_what_needs_no_policy_is_said_of_a_log_whose_policy_cannot_be_read() -> None:
+    log = Trace(NOWHERE.header, NOWHERE.columns, [WARNING])
+    assert sorted(found(log)) == ["LR605", "LR608", "LR609"]
+    with pytest.raises(LehrError, match="registered_elsewhere"):
+        lehr.check("of_step('registered_elsewhere')", log=log)
 
 
 def test_a_policy_may_be_given_beside_the_log() -> None:

@@ -93,6 +93,22 @@ def test_each_group_has_its_own_policy_and_bounds() -> None:
     assert [(f.code, f.reason.split(":")[0]) for f in bounds if f.code == "LR301"] == [("LR301", "group 0")]
 
 
+def test_default_beside_indices_is_the_policy_of_all_other_groups() -> None:
+    text = "groups({1: cosine(), 'default': cosine(50)})"
+    findings = lehr.check(text, steps=100, lr=[0.1, 0.2, 0.3])
+    assert [(f.code, f.reason.split(":")[0]) for f in findings] == [("LR108", "group 0"), ("LR108", "group 2")]
+    assert [f.reason.split(":")[0] for f in lehr.check(text, steps=100, lr=0.1)] == ["group default"]
+    assert lehr.check("groups({0: cosine(), 1: cosine(), 'default': cosine(50)})", steps=100, lr=[0.1, 0.2]) == []
+    with pytest.raises(LehrError, match="told by name"):
+        lehr.check("groups({0: cosine(), 'head*': hold(), 'default': hold()})", steps=100, lr=[0.1, 0.2])
+
+
+def test_base_lrs_may_be_an_array() -> None:
+    text = "Policy(cosine(), min_lr=0.1)"
+    for lrs in ([0.1, 1.0], 0.1):
+        assert lehr.check(text, steps=100, lr=np.array(lrs)) == lehr.check(text, steps=100, lr=lrs)
+
+
 def test_only_the_lr_of_a_bind_is_looked_at() -> None:
     assert lehr.check("bind(lr=cosine(), momentum=constant(0))", steps=100) == []
     assert [f.code for f in lehr.check("bind(momentum=cosine(), lr=cosine(50))", steps=100)] == ["LR108"]
@@ -116,6 +132,8 @@ def test_what_cannot_be_right_is_refused_with_a_remedy() -> None:
         lehr.check("cosine()", steps=10, horizon=RUN)
     with pytest.raises(LehrError, match="must be a positive number, got 0"):
         lehr.check("cosine()", steps=10, lr=0)
+    with pytest.raises(LehrError, match=r"must be a positive number, got '0\.1'"):
+        lehr.check("cosine()", steps=10, lr="0.1")  # type: ignore[arg-type]
     with pytest.raises(LehrError, match="told by name"):
         lehr.check("groups(head=cosine(), default=hold())", steps=10, lr=[0.1, 0.2])
     with pytest.raises(LehrError, match="one for each group"):

@@ -89,20 +89,24 @@ def test_a_small_factor_that_was_an_lr_of_the_peers_is_no_finding() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ({}, "no peer has a configuration with the keys none"),
-        ({"colour": 3}, "no peer has a configuration with the keys colour"),
+        ({}, "not clear which peer has a configuration with the keys none"),
+        ({"colour": 3}, "not clear which peer has a configuration with the keys colour"),
         ({"sched": "cosine", "lr_decay_style": "cosine"}, "megatron or timm may have"),
         ("hello", "there is no file 'hello'"),
         ("hello world", "neither JSON nor flags"),
         ("nothing.json", "there is no file"),
         ("args.yaml", "YAML is not read"),
+        ("last.ckpt", "checkpoint files are not read"),
+        ("x" * 300, "there is no file"),
+        ("--lr 0.1 --epochs 100", r"with the keys lr, epochs; say it by convert\(..., peer=...\)"),
         ("{broken", "cannot read the JSON"),
         ("[1, 2]", "must be an object"),
         ("--lr '3", "cannot read the flags"),
         (3, "takes a scheduler, a dict"),
         (None, "takes a scheduler, a dict"),
         ([1, 2], "takes a scheduler, a dict"),
-        (SimpleNamespace(x=3), "no peer has"),
+        (SimpleNamespace(policy=lehr.cosine()), "not clear which peer has"),
+        (SimpleNamespace(x=3), "not clear which peer has"),
     ],
 )
 def test_a_source_that_is_none_is_refused(source: Any, words: str) -> None:
@@ -123,6 +127,21 @@ def test_a_source_that_is_none_is_refused(source: Any, words: str) -> None:
 def test_what_the_caller_gives_is_checked(given_: dict[str, Any], words: str) -> None:
     with pytest.raises(lehr.LehrError, match=words):
         lehr.convert(SOURCES["transformers"], **given_)
+
+
+def test_the_state_of_a_scheduler_is_found_in_a_checkpoint() -> None:
+    state = SOURCES["torch"]
+    for key, held in (("lr_scheduler", state), ("lr_schedulers", [state])):
+        checkpoint: dict[str, Any] = {
+            "epoch": 3,
+            "model": {"weight": 1.0},
+            "optimizer": {"state": {}, "param_groups": []},
+            key: held,
+        }
+        found = lehr.convert(checkpoint)
+        assert (found.peer, repr(found.policy), found.lr) == ("torch", "cosine(10)", 0.1)
+    with pytest.raises(lehr.LehrError, match="states of 2 schedulers, 'one', 'two'; give one of them"):
+        lehr.convert({"one": state, "two": state})
 
 
 RICH: list[dict[str, Any]] = [

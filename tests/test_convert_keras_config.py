@@ -18,6 +18,26 @@ def test_a_bare_config_is_known_by_its_name_or_its_keys() -> None:
     assert repr(lehr.convert(RATE, kind="ExponentialDecay").policy) == "exponential(0.5, per=100)"
 
 
+def test_the_decay_of_an_optimiser_divides_its_lr_or_its_schedule() -> None:
+    plain = lehr.convert({"class_name": "SGD", "config": {"name": "SGD", "lr": 0.01, "decay": 1e-2, "momentum": 0.9}})
+    assert (plain.lr, repr(plain.policy)) == (0.01, "inverse_time(0.01)")
+    cosine = {
+        "class_name": "PolynomialDecay",
+        "config": {"initial_learning_rate": 0.1, "decay_steps": 100, "end_learning_rate": 0.02},
+    }
+    both = lehr.convert({"class_name": "SGD", "config": {"learning_rate": cosine, "decay": 1e-2}}, steps=150)
+    lrs = lehr.simulate(both.policy, lr=0.1, steps=150).columns["lr"]
+    for step, lr in ((0, 0.1), (50, 0.06 / 1.5), (100, 0.02 / 2), (140, 0.02 / 2.4)):
+        assert lrs[step] == pytest.approx(lr, rel=1e-12)
+    none = lehr.convert({"class_name": "SGD", "config": {"learning_rate": 0.01, "decay": 0.0}})
+    assert repr(none.policy) == "constant()"
+
+
+def test_an_optimiser_has_no_callback_for_its_lr() -> None:
+    with pytest.raises(lehr.LehrError, match="must be a number or a schedule, got a callback"):
+        lehr.convert({"class_name": "SGD", "config": {"lr": {"monitor": "val_loss"}, "decay": 0.1}})
+
+
 def test_a_config_that_fits_two_classes_is_refused_with_both_names() -> None:
     with pytest.raises(lehr.LehrError, match=r"ExponentialDecay or InverseTimeDecay; give convert\(..., kind=...\)"):
         lehr.convert(RATE)

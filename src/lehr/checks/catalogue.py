@@ -8,98 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 from lehr.checks import bound_checks as bound
-from lehr.checks import curve_checks as curve
 from lehr.checks import loader_checks as loader
 from lehr.checks import log_checks as log
 from lehr.checks import rule_checks as rule
 from lehr.checks import schedule_checks as schedule
+from lehr.checks.curve_catalogue import CURVE
 from lehr.checks.loader_checks import Loading
 from lehr.checks.log_checks import Finished
 from lehr.checks.row import Check
-from lehr.checks.subject import Planned, Subject
+from lehr.checks.subject import Subject
 
 __all__ = ["CHECKS", "CURVE", "LOADER", "LOG", "POLICY"]
 
-CURVE: tuple[Check[Planned], ...] = (
-    Check("LR101", "error", "the LR is 0 at every update", "give the schedule a value above 0", curve.zero_throughout),
-    Check(
-        "LR102",
-        "note",
-        "the first update has an LR of 0",
-        "begin above 0: warmup(n) without zero_start gives 1/n first",
-        curve.first_update_zero,
-    ),
-    Check(
-        "LR103",
-        "note",
-        "the last updates have an LR of 0",
-        "let the schedule end with the run, or at to= above 0",
-        curve.last_update_zero,
-    ),
-    Check(
-        "LR104",
-        "error",
-        "the warm-up is as long as the run, or longer",
-        "shorten the warm-up, such as warmup('2%'), or lengthen the run",
-        curve.warmup_as_long_as_the_run,
-    ),
-    Check(
-        "LR105",
-        "warning",
-        "the warm-up takes more than half of the run",
-        "shorten the warm-up, such as warmup('2%')",
-        curve.warmup_most_of_the_run,
-    ),
-    Check(
-        "LR106",
-        "note",
-        "the warm-up is too short to matter, as if epochs were meant",
-        "write the length with its unit, such as '5 epochs' or '2%'",
-        curve.warmup_of_no_length,
-    ),
-    Check(
-        "LR107",
-        "warning",
-        "the LR underflows: for more than 10 % of the run it is below 1e-8 of its peak (lost in float32 weights)",
-        "decay more slowly, or keep a floor: .clip(low) or min_lr=",
-        curve.underflow,
-    ),
-    Check(
-        "LR108",
-        "warning",
-        "the schedule ends early, and for more than 5 % of the run the LR idles at (nearly) 0",
-        "let the schedule fill the run (leave its length out), or end the run with it",
-        curve.idles,
-    ),
-    Check(
-        "LR109",
-        "warning",
-        "the schedule is unfinished: its lengths go beyond the run",
-        "shorten the lengths, leave one out so that it fills what is left, or lengthen the run",
-        curve.unfinished,
-    ),
-    Check(
-        "LR110",
-        "note",
-        "the LR never decays, and no rule lowers it",
-        "end with a decay, such as .then(linear('20%')), unless a constant LR is meant",
-        curve.never_decays,
-    ),
-    Check(
-        "LR111",
-        "warning",
-        "the LR jumps up where one member of the schedule follows another",
-        "keep the value by hold(), or name the jump by start=",
-        curve.upward_jump,
-    ),
-    Check(
-        "LR112",
-        "warning",
-        "the LR rises to more than ten times the base LR",
-        "scale the schedule down, bound it by max_lr=, or take a smaller gamma",
-        curve.far_above_base,
-    ),
-)
 POLICY: tuple[Check[Subject], ...] = (
     Check(
         "LR201",
@@ -223,6 +143,13 @@ POLICY: tuple[Check[Subject], ...] = (
         "smooth the loss (.smoothed(n)), read a metric that comes once an epoch, or be more patient",
         rule.patience_in_batches,
     ),
+    Check(
+        "LR411",
+        "note",
+        "a patience for a metric of as many observations as the run has epochs, or more",
+        "lower the patience, or report the metric more often than once an epoch",
+        rule.patience_in_epochs,
+    ),
 )
 LOADER: tuple[Check[Loading], ...] = (
     Check(
@@ -292,5 +219,12 @@ LOG: tuple[Check[Finished], ...] = (
     ),
     Check("LR607", "note", "a rule did not fire", "lower its patience or threshold if it should have", log.never_fired),
     Check("LR608", "warning", "the run had a warning", "do what it says", log.warned),
+    Check(
+        "LR609",
+        "note",
+        "the policy that the log names cannot be read",
+        "register its functions here too (lehr.register), and call lehr.check(log=...); or give the policy",
+        log.policy_unread,
+    ),
 )
 CHECKS: tuple[Check[Any], ...] = (*CURVE, *POLICY, *LOADER, *LOG)

@@ -14,6 +14,7 @@ from lehr.checks.subject import Planned, leaves
 from lehr.rules.actions import Begin, Relax, Saturate, Scale
 
 TINY = 1e-8  # of the peak: updates this much smaller are lost in the rounding of float32 weights (6e-8 of a weight)
+HALF = 0.5  # of the peak: a schedule that has come down so far was meant to decay over the run
 SMALL = 1e-3  # of the peak: where a schedule has come to its end, nothing much is learnt below
 NAMED_START = re.compile(r"(?<!zero_)\bstart=")
 
@@ -79,13 +80,15 @@ def underflow(run: Planned) -> Iterator[Found]:
 
 
 def idles(run: Planned) -> Iterator[Found]:
-    """The schedule comes to its end early and stays at (nearly) zero."""
+    """The schedule comes to its end early and stays at (nearly) zero; or before half of the run, at a low value."""
     if run.peak == 0 or run.floored:
         return
     end = run.curve.length
     if end is None or end >= run.total:
         end = run.since(lambda values: values == 0)
-    if end is None or run.total - end <= run.total / 20 or run.last > SMALL * run.peak or any(underflow(run)):
+    if end is None or run.total - end <= run.total / 20 or any(underflow(run)):
+        return
+    if run.last > (SMALL if 2 * end >= run.total else HALF) * run.peak:
         return
     if not any(decay_per_batch(run.subject)):
         article = "a" if run.word == "factor" else "an"

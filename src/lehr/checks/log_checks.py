@@ -23,6 +23,8 @@ class Finished:
 
     trace: Trace
     subjects: tuple[Subject, ...]
+    total: int | None = None  # updates that were planned
+    obstacle: str = ""  # why the policy that the log names cannot be read
 
     def column(self, name: str) -> tuple[NDArray[np.int64], Column]:
         """The steps at which there is a number, and the numbers."""
@@ -42,11 +44,6 @@ class Finished:
         return int(np.nanmax(steps)) + 1 if len(steps) else 0
 
     @property
-    def total(self) -> int | None:
-        """Updates that were planned."""
-        return next((subject.horizon.steps for subject in self.subjects), None)
-
-    @property
     def first_change(self) -> float:
         """The first step at which something else than the schedule had a say."""
         return min((event.step for event in self.trace.events if event.kind in CHANGES), default=np.inf)
@@ -58,12 +55,23 @@ class Finished:
         if subject.index is None or (subject.base is None and bounded):
             return None
         steps, logged = self.column(f"lr.{subject.index}" if subject.index else "lr")
-        chosen = steps < self.first_change
+        written = self.written(steps)
+        chosen = (steps < self.first_change) & (written >= 0)
         if run is None or chosen.sum() < 2:
             return None
-        steps, logged = steps[chosen], logged[chosen]
+        steps, logged, written = steps[chosen], logged[chosen], written[chosen]
         thin = np.unique(np.linspace(0, len(steps) - 1, SAMPLES).astype(int))
-        return steps[thin], logged[thin], run.over(steps[thin])
+        return steps[thin], logged[thin], run.over(written[thin])
+
+    def written(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The step for which the LR in these rows was written: the one after the row before.
+
+        A row may stand for many updates, all at the LR that was written before them. -1 where it cannot be known: in
+        the first row of a run that had begun before.
+        """
+        rows = np.unique(self.column("step")[0])
+        before = np.concatenate(([-2 if len(rows) and rows[0] > 0 else -1], rows[:-1]))
+        return np.asarray(before[np.searchsorted(rows, steps)] + 1, dtype=np.int64)
 
 
 def not_applied(finished: Finished) -> Iterator[Found]:
@@ -151,6 +159,12 @@ def never_fired(finished: Finished) -> Iterator[Found]:
             heard = all(finished.holds(signal.name) for signal in rule.trigger.signals())
             if heard and rule.text() not in fired:
                 yield Found(f"{rule!r} did not fire in {finished.done} updates")
+
+
+def policy_unread(finished: Finished) -> Iterator[Found]:
+    """What the log says of its policy cannot be read here."""
+    if finished.obstacle:
+        yield Found(f"the policy of the log cannot be read, so the LR was held against none: {finished.obstacle}")
 
 
 def warned(finished: Finished) -> Iterator[Found]:

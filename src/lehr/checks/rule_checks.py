@@ -167,6 +167,21 @@ def patience_in_batches(subject: Subject) -> Iterator[Found]:
                 )
 
 
+def patience_in_epochs(subject: Subject) -> Iterator[Found]:
+    """The patience for a metric is as long as the run, if the metric comes once an epoch."""
+    total, epoch = subject.horizon.steps, subject.horizon.steps_per_epoch
+    if total is None or epoch is None or any(patience_longer_than_the_run(subject)):
+        return
+    for rule, trigger in _triggers(subject):
+        if isinstance(trigger, Plateaus) and trigger.signal.name != "loss" and trigger.signal.every is None:
+            epochs = total / epoch
+            if trigger.patience >= epochs:
+                yield Found(
+                    f"{rule!r} waits for {trigger.patience} observations of {trigger.signal.name!r}, and the run has "
+                    f"{epochs:.3g} epochs: reported once an epoch, it can never fire"
+                )
+
+
 def _triggers(subject: Subject) -> Iterator[tuple[Rule, Trigger]]:
     """Each rule with each trigger without which it cannot fire."""
     for rule in subject.policy.rules:

@@ -37,7 +37,7 @@ def decay_per_batch(subject: Subject) -> Iterator[Found]:
     """A decay that counts steps with numbers that suit epochs."""
     run, horizon = subject.planned, subject.horizon
     total, epoch = horizon.steps, horizon.steps_per_epoch
-    if total is None or (run is not None and run.last > 0.02 * run.peak):
+    if total is None or (run is not None and float(run.curve(total - 1)) > 0.02 * run.top):  # before any bounds
         return
     epochs = None if epoch is None else total / epoch
     spans = [] if epoch is None else [(float(epoch), 1e-3, f"one epoch of {epoch} steps")]
@@ -73,13 +73,13 @@ def drop_beyond_the_run(subject: Subject) -> Iterator[Found]:
 
 
 def factor_like_an_lr(subject: Subject) -> Iterator[Found]:
-    """A factor of the base LR so small that an LR was probably meant; not beside one that names a start as a factor."""
+    """A factor of the base LR so small that an LR was probably meant; not beside a start that is a factor."""
     shapes = [shape for shape, _ in leaves(subject.policy.schedule)]
     if any((dict(shape.arguments).get("start") or 0.0) >= 1e-4 for shape in shapes):
         return
     for shape in shapes:
         for name, value in shape.arguments:
-            if name in FACTORS and isinstance(value, float) and 0 < value < 1e-4:
+            if name in FACTORS and isinstance(value, float) and 0 < value < 1e-4 and not _rises(name, value, shape):
                 lr = "" if subject.base is None else f": an LR of {value * subject.base:.2g}"
                 yield Found(
                     f"{shape!r} has {name}={value:g}, which is a factor of the base LR{lr}",
@@ -95,6 +95,11 @@ def end_above_base(subject: Subject) -> Iterator[Found]:
         end = dict(shape.arguments).get("to_lr")
         if subject.base and isinstance(end, float) and end > subject.base:
             yield Found(f"{shape!r} goes up to an LR of {end:g}, the base LR is {subject.base:g}")
+
+
+def _rises(name: str, value: float, shape: Shape) -> bool:
+    """Whether this is the start of a rise from almost nothing, as in a test of the range of the LR."""
+    return name == "start" and (dict(shape.arguments).get("to") or 0.0) > value
 
 
 def _fall(shape: Shape, steps: float) -> float | None:

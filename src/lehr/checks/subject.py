@@ -163,7 +163,7 @@ def subjects(policy: PolicyLike | str, horizon: Horizon, lrs: Sequence[float] = 
         LehrError: the policy cannot be read, or several base LRs are given for groups that are not told by order.
     """
     found = []
-    for name, policy_, index in _strands(as_policy(policy), ""):
+    for name, policy_, index in _strands(as_policy(policy), "", len(lrs)):
         if index == _UNORDERED and len(lrs) > 1:
             raise LehrError(
                 f"lr= must be one number for groups that are told by name, got {shown(list(lrs))}; "
@@ -176,17 +176,30 @@ def subjects(policy: PolicyLike | str, horizon: Horizon, lrs: Sequence[float] = 
 _EACH, _UNORDERED = -1, -2  # instead of a group's index: every group; not known which
 
 
-def _strands(policy: PolicyLike, name: str, index: int = _EACH) -> Iterator[tuple[str, Policy, int]]:
+def _strands(policy: PolicyLike, name: str, count: int, index: int = _EACH) -> Iterator[tuple[str, Policy, int]]:
     policy = as_policy(policy)
     if isinstance(policy, Groups):
-        for key, part in policy.members:
-            yield from _strands(part, f"group {key}", key if isinstance(key, int) else _UNORDERED)
+        for name_, part, place in _shares(policy, count):
+            yield from _strands(part, name_, count, place)
     elif isinstance(policy, Bind):
         for target, part in policy.members:
             if target == "lr":
-                yield from _strands(part, name, index)
+                yield from _strands(part, name, count, index)
     else:
         yield name, policy, index
+
+
+def _shares(policy: Groups, count: int) -> Iterator[tuple[str, PolicyLike, int]]:
+    """Each group's name, policy and index; "default" beside indices is that of all other groups, if all are known."""
+    taken = [key for key, _ in policy.members if isinstance(key, int)]
+    by_order = all(isinstance(key, int) or key == "default" for key, _ in policy.members)
+    for key, part in policy.members:
+        if isinstance(key, int):
+            yield f"group {key}", part, key
+        elif by_order and count > 1:
+            yield from ((f"group {k}", part, k) for k in range(count) if k not in taken)
+        else:
+            yield f"group {key}", part, _UNORDERED
 
 
 def _of_groups(name: str, policy: Policy, horizon: Horizon, lrs: Sequence[float], index: int) -> Iterator[Subject]:

@@ -112,7 +112,4 @@ def _findings(text: str, policy: str | None, horizon: Horizon, about: dict[str, 
         if text.endswith(".jsonl"):
             raise LehrError(f"there is no log {text!r}; give the path of a trace, or the text of a policy")
         return check(text, horizon=horizon, **about)
-    log = Trace.read(text)
-    if horizon == Horizon() and about["loader"] is None:
-        return check(policy, log=log, **about)
-    return check(policy, horizon=horizon, log=log, **about)
+    return check(policy, horizon=horizon, log=Trace.read(text), **about)

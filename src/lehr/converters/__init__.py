@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from lehr.checks import check
@@ -9,6 +10,7 @@ from lehr.converters import deepspeed, keras, megatron, timm, torch_state, trans
 from lehr.converters.conversion import Conversion, Given
 from lehr.converters.sources import PEERS, Source, peers_of, source_of
 from lehr.errors import LehrError
+from lehr.policy import PolicyLike
 from lehr.schedules.schedule import number
 from lehr.spelling import shown
 
@@ -34,9 +36,10 @@ def convert(
     as a policy is a finding of severity "error".
 
     Args:
-        source: a torch scheduler or its state dict; transformers' `get_scheduler` arguments or `TrainingArguments`; a
-            DeepSpeed config; Megatron's or timm's flags; a Keras schedule, its config or a callback's arguments. As an
-            object, a dict, a namespace, JSON, a command line (text or list), or a file of these.
+        source: a torch scheduler, its state dict, or a checkpoint that holds one; a scheduler of Lehr; transformers'
+            `get_scheduler` arguments or `TrainingArguments`, or diffusers' flags; a DeepSpeed config; Megatron's or
+            timm's flags; a Keras schedule, optimiser, config or a callback's arguments. As an object, a dict, a
+            namespace, JSON, a command line (text or list), or a file of these.
         peer: whose it is, one of `PEERS`; default: recognised by its keys.
         lr: the base LR, where the source does not say it (or instead of what it says).
         steps: updates in the run, likewise.
@@ -58,10 +61,23 @@ def convert(
     if lr is not None and number(lr, "convert(lr=...)") <= 0:
         raise LehrError(f"convert(lr=...) must be above 0, got {lr!r}")
     given = Given(lr, steps, steps_per_epoch, metric, kind)
+    if isinstance(policy := getattr(source, "policy", None), PolicyLike) and hasattr(source, "base_lrs"):
+        return _of_lehr(source, policy, given)
     if torch_state.is_scheduler(source) and peer in (None, "torch"):
         return _checked(torch_state.read_object(source, given))
     found = source_of(source)
+    if peer == "torch" or (peer is None and not peers_of(found.values)):
+        found = Source(torch_state.inside(found.values))
     return _checked(_read(_peer(found, peer), found, given))
+
+
+def _of_lehr(source: Any, policy: PolicyLike, given: Given) -> Conversion:
+    """A controller, or a scheduler of `lehr.torch`: it has a policy already."""
+    lrs = tuple(float(lr) for lr in source.base_lrs)
+    lr = given.lr or (lrs[0] if len(set(lrs)) == 1 else lrs)
+    known = {"steps": given.steps, "steps_per_epoch": given.steps_per_epoch}
+    horizon = replace(source.horizon, **{name: value for name, value in known.items() if value is not None})
+    return Conversion(policy, "lehr", lr, horizon)
 
 
 def _peer(source: Source, peer: str | None) -> str:
@@ -70,9 +86,10 @@ def _peer(source: Source, peer: str | None) -> str:
     candidates = peers_of(source.values) or (["torch"] if torch_state.kinds_of(source.values) else [])
     if len(candidates) != 1:
         keys = ", ".join(map(str, list(source.values)[:8])) or "none"
-        whose = f"{' or '.join(candidates)} may have" if candidates else "no peer has"
+        whose = f"{' or '.join(candidates)} may have" if candidates else "it is not clear which peer has"
         raise LehrError(
-            f"{whose} a configuration with the keys {keys}; give convert(..., peer=...): {', '.join(PEERS)}"
+            f"{whose} a configuration with the keys {keys}; say it by convert(..., peer=...), --peer on the command "
+            f"line: {', '.join(PEERS)}"
         )
     return candidates[0]
 

@@ -30,7 +30,7 @@ class Conversion:
 
     Attributes:
         policy: the policy; its curve is the peer's, wherever the peer is right.
-        peer: "torch", "transformers", "deepspeed", "megatron", "keras" or "timm".
+        peer: "torch", "transformers", "deepspeed", "megatron", "keras" or "timm"; "lehr" for a scheduler of Lehr.
         lr: the base LR, one for each parameter group if they differ; None if the source does not say it.
         horizon: the run; None if the source does not say how many updates it has.
         epochs: the run's length in epochs, where the source counts it so.

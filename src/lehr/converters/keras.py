@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from lehr.checks.finding import Finding
 from lehr.converters.arguments import Arguments
 from lehr.converters.conversion import Conversion, Given, finding
-from lehr.converters.parts import Plateau, base_lr, chain, horizon_of, length, plateau, rise
+from lehr.converters.parts import Plateau, base_lr, chain, horizon_of, length, plateau, rise, unending
 from lehr.errors import LehrError
 from lehr.policy import PolicyLike
 from lehr.schedules import (
+    Schedule,
     constant,
     cosine,
     exponential,
@@ -30,7 +32,7 @@ from lehr.spelling import shown
 
 __all__ = ["CLASSES", "read"]
 
-OPTIMIZER = "learning_rate"
+RATES = ("learning_rate", "lr")  # of an optimiser; older ones say "lr"
 
 Made = tuple[PolicyLike, float | None, list[Finding]]
 Reader = Callable[[Arguments, Given], Made]
@@ -45,8 +47,8 @@ def read(values: Mapping[str, Any], given: Given) -> Conversion:
     config = values.get("config", values)
     if not isinstance(config, Mapping):
         raise LehrError(f"the config of a Keras object must be a dict, got {shown(config)}")
-    if OPTIMIZER in config:
-        return _of_optimizer(config[OPTIMIZER], given)
+    if any(name in config for name in RATES):
+        return _of_optimizer(config, given)
     kind = given.kind or values.get("class_name") or _class_of(config)
     if not isinstance(kind, str) or kind not in CLASSES:
         raise LehrError(f"Keras's {shown(kind)} is none of the schedules that can be read: {', '.join(CLASSES)}")
@@ -57,11 +59,21 @@ def read(values: Mapping[str, Any], given: Given) -> Conversion:
     return Conversion(policy, "keras", lr, horizon_of(None, given), findings=(*notes, *more))
 
 
-def _of_optimizer(rate: Any, given: Given) -> Conversion:
+def _of_optimizer(config: Mapping[str, Any], given: Given) -> Conversion:
+    """The optimiser's LR or schedule; Keras 2 divides either by 1 + decay·t."""
+    args = Arguments(config, "the Keras optimiser")
+    rate, decay = args.first(*RATES), args.number_or("decay", 0.0)
     if isinstance(rate, Mapping):
-        return read(rate, given)
-    lr, notes = base_lr(Arguments({OPTIMIZER: rate}, "the Keras optimiser").needed(OPTIMIZER), given, "the optimiser")
-    return Conversion(constant(), "keras", lr, horizon_of(None, given), findings=tuple(notes))
+        found = read(rate, given)
+    else:
+        lr, notes = base_lr(args.needed(next(name for name in RATES if name in config)), given, "the optimiser")
+        found = Conversion(constant(), "keras", lr, horizon_of(None, given), findings=tuple(notes))
+    if not decay:
+        return found
+    if not isinstance(found.policy, Schedule):
+        raise LehrError("the learning rate of a Keras optimiser must be a number or a schedule, got a callback")
+    plain = not isinstance(rate, Mapping)
+    return replace(found, policy=inverse_time(decay) if plain else unending(found.policy) * inverse_time(decay))
 
 
 def _class_of(config: Mapping[str, Any]) -> str:

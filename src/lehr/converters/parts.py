@@ -14,6 +14,7 @@ from lehr.lengths import Horizon, LengthLike, whole_steps
 from lehr.policy import Policy
 from lehr.rules import metric, when
 from lehr.schedules import Curve, Schedule, constant, hold, minimum, piecewise, warmup
+from lehr.schedules.algebra import kind
 
 __all__ = [
     "Plateau",
@@ -26,6 +27,7 @@ __all__ = [
     "plateau",
     "rise",
     "share",
+    "unending",
     "whole",
 ]
 
@@ -57,6 +59,11 @@ def rise(
 ) -> Schedule | None:
     """A warm-up, or None where it has no length."""
     return warmup(steps, shape, start=start, zero_start=zero_start) if steps else None
+
+
+def unending(schedule: Schedule) -> Schedule:
+    """A schedule that does not end before the run: one with a length of its own holds its last value."""
+    return schedule if kind(schedule) is not None else schedule.then(hold())
 
 
 def left(total: int | None, used: int, horizon: Horizon | None) -> int | None:

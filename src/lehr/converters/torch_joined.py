@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from lehr.converters.parts import unending
 from lehr.converters.torch_checks import from_zero
 from lehr.errors import LehrError
 from lehr.lengths import as_count
@@ -41,7 +42,7 @@ def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Sche
 def chained(schedules: Sequence[Schedule]) -> Schedule:
     """`ChainedScheduler`: the product; what has ended holds its value."""
     if any(kind(item) is not None for item in schedules):
-        schedules = [_unending(item) for item in schedules]
+        schedules = [unending(item) for item in schedules]
     first, *others = schedules
     for other in others:
         first = first * other
@@ -99,8 +100,4 @@ def _cut(schedule: Schedule, steps: int) -> Schedule:
     own = None if extent is not None else schedule.resolve(lr=1.0).length
     if own is not None and own <= steps:
         return schedule if own == steps else schedule.then(hold(steps - own))
-    return _unending(schedule) * hold(steps)
-
-
-def _unending(schedule: Schedule) -> Schedule:
-    return schedule if kind(schedule) is not None else schedule.then(hold())
+    return unending(schedule) * hold(steps)

@@ -20,8 +20,9 @@ from lehr.policy import Policy, PolicyLike, groups
 from lehr.schedules import Schedule
 from lehr.spelling import shown
 
-__all__ = ["KINDS", "is_scheduler", "kinds_of", "read_object", "read_state"]
+__all__ = ["KINDS", "inside", "is_scheduler", "kinds_of", "read_object", "read_state"]
 
+STEPS = "last_epoch"  # in the state dict of each scheduler of torch
 MOST = 10**6  # milestones at most, of one kind
 GREEDY = ("mode", "factor", "patience", "cooldown", "min_lr")
 
@@ -62,6 +63,25 @@ def kinds_of(values: Mapping[str, Any]) -> list[str]:
     """The classes whose state dict this may be."""
     fitting = [kind for kind, keys in KINDS.items() if keys <= set(values)]
     return [kind for kind in fitting if not any(KINDS[kind] < KINDS[other] for other in fitting)]
+
+
+def inside(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The one state dict of a scheduler that a checkpoint holds, also in a list; what holds none, as it is.
+
+    Raises:
+        LehrError: it holds several.
+    """
+    if kinds_of(values):
+        return values
+    listed = [(key, item) for key, held in values.items() for item in (held if isinstance(held, list) else [held])]
+    found = [(key, item) for key, item in listed if isinstance(item, Mapping) and STEPS in item and kinds_of(item)]
+    if len(found) > 1:
+        raise LehrError(f"the checkpoint holds the states of {len(found)} schedulers, {_keys(found)}; give one of them")
+    return found[0][1] if found else values
+
+
+def _keys(found: list[tuple[str, Mapping[str, Any]]]) -> str:
+    return ", ".join(f"{key!r}" for key, _ in found)
 
 
 def read_object(source: Any, given: Given) -> Conversion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lehr.checks.finding import Finding
@@ -19,6 +20,7 @@ from lehr.spelling import brief, shown
 __all__ = ["read"]
 
 ABOUT_STEPS = ("num_warmup_steps", "num_training_steps", "scheduler_specific_kwargs")
+OF_DIFFUSERS = {"lr_scheduler": "constant", "lr_warmup_steps": 500}
 OF_TRAINER = {"learning_rate": 5e-5, "lr_scheduler_type": "linear", "num_train_epochs": 3.0}
 
 
@@ -28,6 +30,8 @@ def read(values: Mapping[str, Any], given: Given) -> Conversion:
     Raises:
         LehrError: an unknown schedule, or arguments that it does not have.
     """
+    if any(values.get(name) is not None for name in OF_DIFFUSERS):
+        return _of_diffusers(values, given)
     trainer = not any(name in values for name in ABOUT_STEPS) and "name" not in values
     return _of_trainer(values, given) if trainer else _of_get_scheduler(values, given)
 
@@ -51,7 +55,10 @@ def _of_trainer(values: Mapping[str, Any], given: Given) -> Conversion:
     name = str(getattr(type_, "value", type_)).removeprefix("SchedulerType.").lower()
     extra = _own(args.get("lr_scheduler_kwargs"))
     lr, notes = base_lr(args.number("learning_rate"), given, "TrainingArguments")
+    if not args.has("lr_scheduler_type"):
+        notes.append(_by_default("transformers", "lr_scheduler_type=linear"))
     asked, epochs = args.number("max_steps", -1.0), args.number("num_train_epochs")
+    asked = args.number("max_train_steps", 1.0) if asked is None else asked  # of the scripts without a Trainer
     total = int(asked) if asked is not None and asked > 0 else given.steps
     if total is None and given.steps_per_epoch is not None and epochs is not None:
         total = math.ceil(epochs * given.steps_per_epoch)
@@ -65,6 +72,34 @@ def _of_trainer(values: Mapping[str, Any], given: Given) -> Conversion:
     found = of_arguments(name, warm, total, extra, lr, given, notes)
     by_epochs = None if asked is not None and asked > 0 else epochs
     return Conversion(found.policy, found.peer, found.lr, found.horizon, by_epochs, found.findings)
+
+
+def _of_diffusers(values: Mapping[str, Any], given: Given) -> Conversion:
+    """The flags of diffusers' training scripts."""
+    args = Arguments(values, "diffusers' training script", OF_DIFFUSERS)
+    name, epochs = str(args.get("lr_scheduler")), args.number("num_train_epochs")
+    taken = [f"{key}={value}" for key, value in OF_DIFFUSERS.items() if not args.has(key)]
+    lr, notes = base_lr(args.number("learning_rate"), given, "the source")
+    if taken:
+        notes.append(_by_default("diffusers", ", ".join(taken)))
+    if args.flag("scale_lr"):
+        reason = "scale_lr multiplies the LR by the batch size, the accumulation and the processes"
+        notes.append(finding("C106", "warning", reason, "give the LR that it makes: convert(..., lr=...)"))
+    total = args.count("max_train_steps", 1) or given.steps
+    if total is None and given.steps_per_epoch is not None and epochs is not None:
+        total = math.ceil(epochs * given.steps_per_epoch)
+    cycles, power = args.number("lr_num_cycles"), args.number("lr_power")
+    extra = {"cosine_with_restarts": {"num_cycles": cycles}, "polynomial": {"power": power}}.get(name, {})
+    extra = {key: value for key, value in extra.items() if value is not None}
+    warm = args.count_or("lr_warmup_steps", 0)
+    notes += args.unread_about_lr("optim")
+    found = of_arguments(name, warm, total, extra, lr, given, notes)
+    return replace(found, epochs=None if args.has("max_train_steps") else epochs)
+
+
+def _by_default(peer: str, taken: str) -> Finding:
+    reason = f"{peer}' defaults are taken for what the source does not say: {taken}"
+    return finding("C101", "note", reason, "name them in the source if they are not meant")
 
 
 def _own(given: Any) -> Mapping[str, Any]:
