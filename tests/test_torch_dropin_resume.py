@@ -192,7 +192,7 @@ def test_going_to_a_step_is_being_stepped_there(name: str) -> None:
 def test_a_part_of_an_epoch_is_refused_with_the_remedy() -> None:
     scheduler = CosineAnnealingWarmRestarts(optimizer_of("SGD"), 10)
     with pytest.raises(LehrError, match="count updates"):
-        scheduler.step(0.5)  # type: ignore[arg-type]
+        scheduler.step(0.5)
 
 
 @pytest.mark.parametrize("name", SINGLE)

@@ -1,18 +1,19 @@
 """What the drop-in schedulers share: a Lehr `Scheduler` whose policy is made from torch's arguments.
 
 Several are often built on one optimiser before they are joined, and each writes its LR at once. So each remembers what
-the optimiser held before any of them (`originals`), and its parts are made from that.
+the optimiser held before any of them (`originals`), and its parts are made from that. Where several stay at work on one
+optimiser, what it holds is the work of all: a restore brings that back, and each takes it over at its next step.
 """
 
 from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from numbers import Real
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 
 from lehr.controller import Controller, OnChange
@@ -20,45 +21,13 @@ from lehr.errors import LehrError
 from lehr.spelling import shown
 from lehr.state import check
 from lehr.text import as_policy
-from lehr.torch.dropin import originals
+from lehr.torch.dropin import crowd, originals
 from lehr.torch.dropin.parts import Originals, Parts, bases, policy, rebased
 from lehr.torch.dropin.user import UserFunction
 from lehr.torch.scheduler import Scheduler
-from lehr.torch.values import facts_of, held, put, read, untouched
+from lehr.torch.values import facts_of, held, put, read, undo_rewrites, untouched
 
-__all__ = ["Dropin", "Given", "per_group"]
-
-T = TypeVar("T")
-
-_latest: weakref.WeakKeyDictionary[torch.optim.Optimizer, weakref.ref[Dropin]] = weakref.WeakKeyDictionary()
-
-
-class Given(Generic[T]):
-    """An argument of torch's. Set in mid-run it changes the plan: from the next update on, the new curve."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, scheduler: None, owner: type) -> Given[T]: ...
-    @overload
-    def __get__(self, scheduler: Dropin, owner: type) -> T: ...
-    def __get__(self, scheduler: Dropin | None, owner: type) -> Given[T] | T:
-        if scheduler is None:
-            return self
-        value: T = scheduler.__dict__[self.name]
-        return value
-
-    def __set__(self, scheduler: Dropin, value: T) -> None:
-        before = scheduler.__dict__.get(self.name)
-        scheduler.__dict__[self.name] = value
-        if not scheduler.built:
-            return
-        try:
-            scheduler.redraw()
-        except LehrError:
-            scheduler.__dict__[self.name] = before
-            raise
+__all__ = ["Dropin"]
 
 
 class Dropin(Scheduler):
@@ -72,8 +41,9 @@ class Dropin(Scheduler):
     def __init__(self, optimizer: torch.optim.Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise LehrError(f"{type(self).__name__}(optimizer) must be a torch.optim.Optimizer, got {shown(optimizer)}")
+        undo_rewrites(optimizer)
         found = tuple(float(group["lr"]) for group in optimizer.param_groups)
-        self._originals: Originals = originals.found(optimizer, _before(optimizer))
+        self._originals: Originals = originals.found(optimizer, crowd.before(optimizer))
         if last_epoch != -1:
             self._originals = {**self._originals, "lr": originals.noted(optimizer)}
         #: What its own parts are made from.
@@ -85,9 +55,8 @@ class Dropin(Scheduler):
         super().__init__(optimizer, policy(parts))
         if self._run.base_lrs != list(bases(parts)["lr"]):  # a float32 tensor rounded them
             self._run = self._rerun(self._basis)
-        for i, group in enumerate(optimizer.param_groups):
-            group["initial_lr"] = self._originals["lr"][i]
-            base = self._originals["lr"][i]
+        for i, (group, base) in enumerate(zip(optimizer.param_groups, self._originals["lr"], strict=True)):
+            group["initial_lr"] = base
             if last_epoch == -1 and not self.overwrites and found[i] != base and base > 0:
                 # Another scheduler is at work on this optimiser: chained by hand, their factors multiply.
                 self._run.adopt(i, self.lrs[i] * (found[i] / base))
@@ -98,9 +67,18 @@ class Dropin(Scheduler):
             for i, group in enumerate(optimizer.param_groups)
         }
         self.built = True
-        _latest[optimizer] = weakref.ref(self)
+        crowd.join(self)
         if last_epoch != -1:
             self._go_to(last_epoch + 1)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in ("get_lr", "_get_closed_form_lr"):
+            if getattr(cls, name, None) not in (None, Scheduler.get_lr):
+                raise LehrError(
+                    f"{cls.__name__}.{name} would never be called: the LR comes from the policy; give the function of "
+                    "the step to LambdaLR(optimizer, function), or make the class from torch's own"
+                )
 
     @abstractmethod
     def draw(self, originals: Originals, groups: int) -> Parts:
@@ -108,7 +86,7 @@ class Dropin(Scheduler):
 
     # torch's names
 
-    def step(self, epoch: int | None = None, *, applied: bool = True, **numbers: Any) -> None:
+    def step(self, epoch: float | None = None, *, applied: bool = True, **numbers: Any) -> None:
         """Say that an update was applied, or go to a step; see `Scheduler.step`.
 
         Args:
@@ -119,6 +97,8 @@ class Dropin(Scheduler):
         Raises:
             LehrError: an epoch that is not a whole number.
         """
+        if applied and self.last_epoch + 1 != self._step_count:
+            epoch = self._follow() if epoch is None else epoch
         if epoch is not None:
             self._absorb()
             self._go_to(epoch)
@@ -135,15 +115,17 @@ class Dropin(Scheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that is needed to go on, as JSON-plain data; `torch.load(weights_only=True)` reads it."""
-        return super().state_dict() | {"basis": {name: list(values) for name, values in self._basis.items()}}
+        state = super().state_dict()
+        return state | {"basis": {name: list(values) for name, values in self._basis.items()}, "held": self._holds()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], on_change: OnChange | None = None) -> None:
-        """Go on from a saved state, in any order relative to the optimiser. See `Controller.load_state_dict`."""
-        if "schema" not in state_dict and "last_epoch" in state_dict:
-            raise LehrError(
-                f"this is a state of torch's own {type(self).__name__}; to go on from it, build this one on an "
-                f"optimiser with the original LRs, call step({state_dict['last_epoch']}), and load the optimiser then"
-            )
+        """Go on from a saved state, in any order relative to the optimiser. See `Controller.load_state_dict`.
+
+        Where other schedulers are at work on the optimiser too, it gets back what it held at the save, and whatever
+        `on_change` says, no LR jumps.
+        """
+        if "schema" not in state_dict and state_dict.keys() & {"last_epoch", "_schedulers"}:
+            raise LehrError(f"this is a state of torch's own {type(self).__name__}; {self._from_torch(state_dict)}")
         check(state_dict, len(self.base_lrs))
         if self.retired:
             self._refuse()
@@ -155,10 +137,13 @@ class Dropin(Scheduler):
         try:
             if basis != self._basis:
                 self._basis, self._run = basis, self._rerun(basis)
+            self._step_count = self.last_epoch + 1  # an epoch set by hand before has no meaning
             super().load_state_dict(state_dict, on_change)
         except LehrError:
             self._run, self._basis = before
             raise
+        if crowd.shares(self):
+            self._give_way(state_dict.get("held", {}))
 
     # For composites, and for other schedulers on the same optimiser
 
@@ -181,6 +166,10 @@ class Dropin(Scheduler):
         self._controller()
         self._hook.remove()
         self._part_of = part_of
+        self._silence()
+
+    def _silence(self) -> None:
+        crowd.leave(self)
         self._write = _nothing  # type: ignore[method-assign]  # the hook after a load calls it
         self.step = partial(Dropin._refuse, weakref.proxy(self))  # type: ignore[method-assign]
 
@@ -203,15 +192,80 @@ class Dropin(Scheduler):
         parts = self.draw(self._basis, len(self.base_lrs))
         self.replan(policy(rebased(parts, self._run.state_dict()["bases"], type(self).__name__)))
 
+    @property
+    def base_lrs(self) -> list[float | torch.Tensor]:
+        """The LR of each group that factor 1 means."""
+        return list(self._run.base_lrs)
+
+    @base_lrs.setter
+    def base_lrs(self, values: list[float | torch.Tensor]) -> None:
+        if list(values) != self._run.base_lrs:
+            raise LehrError(
+                f"base_lrs cannot be set, got {shown(values)}; multiply the LR in the optimiser's groups: it lasts"
+            )
+
     # Inside
 
-    def _go_to(self, epoch: int) -> None:
-        if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
+    def _holds(self) -> dict[str, list[float]]:
+        """What the optimiser holds of all that torch's schedulers write."""
+        groups = self.optimizer.param_groups
+        return {target: [read(group, target, i) for i, group in enumerate(groups)] for target in self._basis}
+
+    def _give_way(self, values: Mapping[str, Sequence[float]]) -> None:
+        """Write other values than its own; what differs is taken over as an edit at the next step."""
+        own = self._controller().hyper
+        for target, i in self._run.governed:
+            value = values.get(target, own[target])[i]
+            wrote = put(self._groups[i], target, value)
+            if originals.stored(value, own[target][i]):
+                self._written[target, i] = wrote
+
+    def _follow(self) -> int | None:
+        """Go where `last_epoch` was set to by hand, as recipes for resuming do; or the step to go to instead."""
+        wanted, updates = self.last_epoch, self._updates.n
+        self._step_count = wanted + 1
+        if wanted == -1:
+            return 0
+        self._absorb()
+        self._go_to(wanted)
+        self._updates.n = updates
+        return None
+
+    def _from_torch(self, state: Mapping[str, Any]) -> str:
+        """How to go on from a state of torch's own scheduler."""
+        words = "to go on from it, build this one on an optimiser with the original LRs"
+        return f"{words}, call step({state['last_epoch']}), and load the optimiser then"
+
+    def _write(self) -> None:
+        by_hand = self.last_epoch if self.built and self.last_epoch + 1 != self._step_count else None
+        others = self._holds() if self._groups is not self._seen and crowd.shares(self) else None
+        super()._write()
+        self._seen = self._groups
+        if others is not None:  # the optimiser was restored
+            self._give_way(others)
+        if by_hand is not None:
+            self.last_epoch = by_hand
+
+    _seen: list[dict[str, Any]] | None = None  # the groups when it last looked
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name not in ("step", "_write")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        crowd.join(self)
+        if self.retired:
+            self._hook.remove()
+            self._silence()
+
+    def _go_to(self, epoch: Any) -> None:
+        if isinstance(epoch, bool) or not isinstance(epoch, Real) or epoch < 0 or epoch % 1 != 0:
             raise LehrError(
                 f"step(epoch) must be a whole number of at least 0, got {shown(epoch)}; for parts of an epoch count "
-                "updates: give the lengths in updates and call step() after every update"
+                "updates: give lengths in updates and call step() after each"
             )
-        self.load_state_dict(self.state_dict() | {"step": int(epoch)})
+        self.announce()
+        super().load_state_dict(self.state_dict() | {"step": round(epoch)})
 
     def _rerun(self, basis: Originals) -> Controller:
         """A controller for parts made anew, at step 0."""
@@ -222,7 +276,10 @@ class Dropin(Scheduler):
         return run
 
     def _absorb(self) -> None:
+        if self._groups is not self.optimizer.param_groups and crowd.shares(self):
+            self._groups = self.optimizer.param_groups  # what was restored is the work of all
         super()._absorb()
+        self._seen = self._groups
         for i in range(len(self._basis["lr"]), len(self._run.base_lrs)):
             group = self.optimizer.param_groups[i]
             group["initial_lr"] = self._run.base_lrs[i]
@@ -236,28 +293,6 @@ class Dropin(Scheduler):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.policy!r}, t={self.t})"
-
-
-def per_group(value: Any, what: str, groups: int) -> tuple[float, ...]:
-    """One number for each group from a number or a list of them.
-
-    Raises:
-        LehrError: a list of another length, or something that is no number.
-    """
-    items = list(value) if isinstance(value, list | tuple) else [value] * groups
-    if len(items) != groups:
-        raise LehrError(f"{what} must be one number or {groups}, one for each group, got {shown(value)}")
-    try:
-        return tuple(float(item) for item in items)
-    except (TypeError, ValueError):
-        raise LehrError(f"{what} must be a number or a list of numbers, got {shown(value)}") from None
-
-
-def _before(optimizer: torch.optim.Optimizer) -> Callable[[str, int], float | None]:
-    """What stood in the optimiser before its latest scheduler that is still alive; see `originals.found`."""
-    reference = _latest.get(optimizer)
-    scheduler = reference() if reference is not None else None
-    return (lambda target, index: None) if scheduler is None else scheduler.original
 
 
 def _nothing() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -105,6 +106,9 @@ class ChainedScheduler(_Composite):
 
     def __init__(self, schedulers: Sequence[Dropin], optimizer: torch.optim.Optimizer | None = None) -> None:
         super().__init__(optimizer, schedulers)
+
+    def _from_torch(self, state: Mapping[str, Any]) -> str:
+        return self._schedulers[0]._from_torch(state["_schedulers"][0])
 
     def draw(self, originals: Originals, groups: int) -> Parts:
         """Its parts multiplied."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools as ft
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 
+from lehr.controller import OnChange
 from lehr.converters import torch_schedules as convert
 from lehr.schedules import Schedule
-from lehr.torch.dropin.base import Dropin, Given, per_group
+from lehr.torch.dropin.arguments import Given, per_group
+from lehr.torch.dropin.base import Dropin
 from lehr.torch.dropin.decay import Shared
 from lehr.torch.dropin.parts import Originals, Part, Parts
 
@@ -53,6 +56,7 @@ class CosineAnnealingWarmRestarts(Shared):
     """
 
     T_0, T_mult, eta_min = Given[int](), Given[int](), Given[float]()
+    overwrites = True
 
     def __init__(
         self,
@@ -67,6 +71,25 @@ class CosineAnnealingWarmRestarts(Shared):
 
     def _schedule(self) -> Schedule:
         return convert.cosine_annealing_warm_restarts(self.T_0, self.T_mult, self.eta_min)
+
+    @property
+    def T_i(self) -> int:
+        """The steps of the present cosine."""
+        return self._cycle[1]
+
+    @property
+    def T_cur(self) -> int:
+        """The steps done of the present cosine."""
+        return self._cycle[0]
+
+    @property
+    def _cycle(self) -> tuple[int, int]:
+        if self.T_mult == 1:
+            return self.t % self.T_0, self.T_0
+        done, length = self.t, self.T_0
+        while done >= length:
+            done, length = done - length, length * self.T_mult
+        return done, length
 
 
 class SWALR(Dropin):
@@ -105,12 +128,17 @@ class SWALR(Dropin):
             parts.append({"lr": Part(lr, anneal(), onward=anneal)})
         return tuple(parts)
 
-    def step(self, epoch: int | None = None, *, applied: bool = True, **numbers: Any) -> None:
+    def step(self, epoch: float | None = None, *, applied: bool = True, **numbers: Any) -> None:
         """See `Dropin.step`."""
         if self.waits:
             self._absorb()
             self._begun = True
         super().step(epoch, applied=applied, **numbers)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], on_change: OnChange | None = None) -> None:
+        """See `Dropin.load_state_dict`."""
+        super().load_state_dict(state_dict, on_change)
+        self._begun = self.t > 0
 
     @property
     def waits(self) -> bool:

@@ -10,7 +10,8 @@ import torch
 from lehr.converters import torch_schedules as convert
 from lehr.errors import LehrError
 from lehr.lengths import as_count
-from lehr.torch.dropin.base import Dropin, Given, per_group
+from lehr.torch.dropin.arguments import Given, per_group
+from lehr.torch.dropin.base import Dropin
 from lehr.torch.dropin.parts import Originals, Part, Parts
 
 __all__ = ["CyclicLR", "OneCycleLR"]
@@ -129,6 +130,21 @@ class CyclicLR(Dropin):
             for part, low, high in zip(parts, *momenta(self, "CyclicLR", groups), strict=True):
                 part[self.cycle_momentum] = Part(high, convert.cyclic_momentum(low, high, *where))
         return tuple(parts)
+
+    @property
+    def max_lrs(self) -> list[float]:
+        """The highest LR of each group."""
+        return list(per_group(self.max_lr, "CyclicLR(max_lr=...)", len(self.base_lrs)))
+
+    @property
+    def total_size(self) -> float:
+        """The steps of a cycle."""
+        return float(self.step_size_up + (self.step_size_down or self.step_size_up))
+
+    @property
+    def step_ratio(self) -> float:
+        """The share of the way up in a cycle."""
+        return self.step_size_up / self.total_size
 
     def announce(self) -> None:
         """See `Dropin.announce`: making the parts names the functions in them."""

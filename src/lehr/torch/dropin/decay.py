@@ -8,7 +8,8 @@ import torch
 
 from lehr.converters import torch_schedules as convert
 from lehr.schedules import Schedule
-from lehr.torch.dropin.base import Dropin, Given
+from lehr.torch.dropin.arguments import Given
+from lehr.torch.dropin.base import Dropin
 from lehr.torch.dropin.parts import Originals, Part, Parts
 
 __all__ = ["ConstantLR", "ExponentialLR", "LinearLR", "MultiStepLR", "PolynomialLR", "Shared", "StepLR"]

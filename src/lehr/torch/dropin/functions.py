@@ -39,6 +39,8 @@ class LambdaLR(Dropin):
         [0.05]
     """
 
+    overwrites = True
+
     def __init__(
         self, optimizer: torch.optim.Optimizer, lr_lambda: Function | list[Function], last_epoch: int = -1
     ) -> None:
@@ -74,6 +76,8 @@ class MultiplicativeLR(LambdaLR):
         >>> scheduler.get_last_lr()
         [0.1]
     """
+
+    overwrites = False
 
     def _of_step(self, function: Function) -> Function:
         return convert.multiplicative_lr(function)

@@ -12,7 +12,7 @@ from lehr.errors import LehrError
 from lehr.torch.dropin.parts import Originals
 from lehr.torch.values import holds, read
 
-__all__ = ["found", "noted", "settled"]
+__all__ = ["found", "noted", "settled", "stored"]
 
 TARGETS = ("lr", "momentum", "betas[0]")  # what torch's schedulers write
 
@@ -52,15 +52,15 @@ def noted(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
 
 
 def settled(now: Originals, state: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
-    """What was read at construction; where that is only what the saved run had begun with or written, the former."""
-    saved, written = state.get("basis", {}), state.get("values", {})
+    """What was read at construction; where the saved run had only begun with it, written or held it, the first."""
+    saved, written, held = (state.get(name, {}) for name in ("basis", "values", "held"))
     result = {}
     for target, values in now.items():
         begun = saved.get(target, values)
-        last = written.get(target, begun)
+        known = zip(begun, written.get(target, begun), held.get(target, begun), strict=True)
         result[target] = tuple(
-            old if _stored(value, old) or _stored(value, new) else value
-            for value, old, new in zip(values, begun, last, strict=True)
+            of_group[0] if any(stored(value, item) for item in of_group) else value
+            for value, of_group in zip(values, known, strict=True)
         )
     return result
 
@@ -71,6 +71,6 @@ def _read(group: Mapping[str, Any], target: str, index: int) -> float:
     return float(group["initial_lr"]) if target == "lr" and value == 0 and "initial_lr" in group else value
 
 
-def _stored(read: float, value: float) -> bool:
+def stored(read: float, value: float) -> bool:
     """Whether `read` is `value`, maybe by way of a float32 tensor."""
     return read in (value, float(np.float32(value)))

@@ -18,6 +18,7 @@ from torch.optim import lr_scheduler
 
 from lehr.controller import OnChange
 from lehr.converters import torch_schedules as convert
+from lehr.converters.torch_checks import from_zero
 from lehr.errors import LehrError
 from lehr.lengths import as_count
 from lehr.policy import tracks
@@ -25,7 +26,8 @@ from lehr.reports import as_number
 from lehr.schedules import constant
 from lehr.schedules.schedule import number
 from lehr.spelling import shown
-from lehr.torch.dropin.base import Dropin, Given, per_group
+from lehr.torch.dropin.arguments import Given, per_group
+from lehr.torch.dropin.base import Dropin
 from lehr.torch.dropin.parts import Originals, Part, Parts
 from lehr.torch.values import facts_of
 
@@ -107,6 +109,8 @@ class Judged(Dropin):
             LehrError: no metric where one is needed, or one that no part reads.
         """
         if self.judge is not None:
+            if applied and -1 != self.last_epoch != self._step_count - 1:
+                self._follow()
             numbers["num_bad_epochs"] = self._bad_epochs(metrics) if applied else 0
             numbers |= {} if metrics is None else {"metrics": metrics}
         elif metrics is not None and not isinstance(metrics, int):
@@ -223,20 +227,43 @@ class ReduceLROnPlateau(Judged, lr_scheduler.ReduceLROnPlateau):
         Judged.step(self, metrics, applied=applied, **numbers)
 
     @property
-    def best(self) -> float:  # type: ignore[override]
+    def best(self) -> float:
         """The best value so far."""
         worst = math.inf if self.mode == "min" else -math.inf
         return worst if self.memory.best is None else self.memory.best
 
+    @best.setter
+    def best(self, value: float) -> None:
+        self.memory = self.memory._replace(best=float(value) if math.isfinite(value) else None)
+
     @property
-    def num_bad_epochs(self) -> int:  # type: ignore[override]
+    def num_bad_epochs(self) -> int:
         """Reports in a row without improvement."""
         return self.memory.num_bad_epochs
 
+    @num_bad_epochs.setter
+    def num_bad_epochs(self, value: int) -> None:
+        self.memory = self.memory._replace(num_bad_epochs=from_zero(value, "num_bad_epochs"))
+
     @property
-    def cooldown_counter(self) -> int:  # type: ignore[override]
+    def cooldown_counter(self) -> int:
         """Reports that are still not counted, after a reduction."""
         return self.memory.cooldown_counter
+
+    @cooldown_counter.setter
+    def cooldown_counter(self, value: int) -> None:
+        self.memory = self.memory._replace(cooldown_counter=from_zero(value, "cooldown_counter"))
+
+    @property
+    def min_lrs(self) -> list[float]:  # type: ignore[override]
+        """The least LR of each group."""
+        return list(per_group(self.min_lr, "ReduceLROnPlateau(min_lr=...)", len(self.base_lrs)))
+
+    def _from_torch(self, state: Mapping[str, Any]) -> str:
+        known = ", ".join(f"{name}={state.get(name)!r}" for name in Memory._fields)
+        return (
+            f"to go on from it, load the optimiser, build this one on it with the same arguments, and set its {known}"
+        )
 
     def _reset(self) -> None:
         """Forget the metric, as torch's does."""
