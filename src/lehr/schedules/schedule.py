@@ -410,8 +410,8 @@ class Schedule(Value):
     def stretch(self, k: float) -> Stretch:
         """Every length inside, once resolved, k times as long; refused where a part has no length to stretch.
 
-        What switches at whole steps (`step_decay`, `noise`, `of_step`) still does: `step_decay(1).stretch(1.5)` switches
-        at every second one.
+        What switches at whole steps (`step_decay`, `noise`, `of_step`) still does: `step_decay(1).stretch(1.5)`
+        switches at every second one.
 
         Example:
             >>> import lehr
