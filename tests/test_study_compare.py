@@ -174,6 +174,7 @@ def make(seed):
     )
 """
 STUDY = """
+import signal
 import sys
 from pathlib import Path
 from lehr.study import Request, compare
@@ -184,6 +185,7 @@ def told(progress):
             print("training", flush=True)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would ignore it
     compare(Request((sys.argv[1] + ":make",), folder=Path(sys.argv[2]), workers=2), told)
 """
 
