@@ -1,5 +1,7 @@
 """What tests share: the schedules and runs that every conformance battery goes through, and hypothesis's profile."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +14,7 @@ from lehr.schedules.catalogue import CATALOGUE, EXAMPLE_FUNCTIONS
 from lehr.text import parse
 
 TESTS = Path(__file__).parent
+Command = Callable[..., tuple[int, str, str]]
 
 hypothesis.settings.register_profile("lehr", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("lehr")
@@ -118,3 +121,22 @@ def horizon(request: pytest.FixtureRequest) -> Horizon:
     """Runs of one step, a few, a prime number and a million million."""
     run: Horizon = request.param
     return run
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `lehr ...` as a shell does, in a terminal of 80 columns; exit code, output, errors."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        from lehr.cli.app import run  # the core is tested without what the command line needs
+
+        monkeypatch.setattr(sys, "argv", ["lehr", *arguments])
+        try:
+            code: int | str | None = run()
+        except SystemExit as stop:
+            code = stop.code
+        output, errors = capsys.readouterr()
+        return int(code or 0), output, errors
+
+    return run_command

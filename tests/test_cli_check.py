@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import lehr
-from lehr.cli.app import run
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `lehr ...` as the command does; exit code, output, errors."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lehr", *arguments])
-        code: int | str | None
-        try:
-            code = run()
-        except SystemExit as stop:
-            code = stop.code
-        output, errors = capsys.readouterr()
-        return int(code or 0), output, errors
-
-    return run_command
 
 
 def test_a_healthy_policy_passes(command: Run) -> None:

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lehr.cli.app import run
-
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def lehr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run `lehr ...` as the command does; exit code, output, errors."""
+def lehr(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run `lehr ...` in a wide terminal; exit code, output, errors."""
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run_lehr(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lehr", *arguments])
-        code: int | str | None
-        try:
-            code = run()
-        except SystemExit as stop:
-            code = stop.code
-        output, errors = capsys.readouterr()
-        return int(code or 0), output, errors
-
-    return run_lehr
+    return command
 
 
 def test_a_text_of_flags_is_one_argument(lehr: Command) -> None:

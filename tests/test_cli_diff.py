@@ -1,30 +1,17 @@
 """`lehr diff` from its arguments to its exit code and output."""
 
-import sys
+import functools as ft
 from collections.abc import Callable
 
 import pytest
-
-from lehr.cli.app import run
 
 Diff = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def diff(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Diff:
-    """Run `lehr diff ...` as the command does; exit code, output, errors."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run_diff(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lehr", "diff", *arguments])
-        try:
-            code: int | str | None = run()
-        except SystemExit as stop:
-            code = stop.code
-        output, errors = capsys.readouterr()
-        return int(code or 0), output, errors
-
-    return run_diff
+def diff(command: Diff) -> Diff:
+    """Run `lehr diff ...`; exit code, output, errors."""
+    return ft.partial(command, "diff")
 
 
 def test_it_says_where_two_policies_part_and_how_far(diff: Diff) -> None:

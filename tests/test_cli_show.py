@@ -1,32 +1,19 @@
 """`lehr show` from its arguments to its exit code, output and files."""
 
+import functools as ft
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lehr.cli.app import run
-
 Show = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Show:
-    """Run `lehr show ...` as the command does; exit code, output, errors."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run_show(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lehr", "show", *arguments])
-        code: int | str | None
-        try:
-            code = run()
-        except SystemExit as stop:
-            code = stop.code
-        output, errors = capsys.readouterr()
-        return int(code or 0), output, errors
-
-    return run_show
+def show(command: Show) -> Show:
+    """Run `lehr show ...`; exit code, output, errors."""
+    return ft.partial(command, "show")
 
 
 def test_it_draws_the_curve_and_says_the_facts(show: Show) -> None:
