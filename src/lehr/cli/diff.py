@@ -47,14 +47,13 @@ def diff(
     tokens_per_step: options.TokensPerStep = None,
 ) -> None:
     """Print the difference of two policies; the exit code says whether there is one."""
-    given = any(length is not None for length in (steps, epochs, samples, tokens))
-    horizon = Horizon(
-        steps=steps if given else DEFAULT_STEPS,
-        epochs=epochs,
+    horizon = options.run_to_look_at(
+        steps,
+        epochs,
+        samples,
+        tokens,
         steps_per_epoch=steps_per_epoch,
-        samples=samples,
         samples_per_step=samples_per_step,
-        tokens=tokens,
         tokens_per_step=tokens_per_step,
     )
     pairs = _pairs(strands(one), strands(other))

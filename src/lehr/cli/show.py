@@ -60,14 +60,13 @@ def show(
     """Draw the learning rate of a policy and say what it comes to: peak, end, area, parts and rules."""
     if output is not None:
         check_suffix(output)
-    given = any(length is not None for length in (steps, epochs, samples, tokens))
-    horizon = Horizon(
-        steps=steps if given else DEFAULT_STEPS,
-        epochs=epochs,
+    horizon = options.run_to_look_at(
+        steps,
+        epochs,
+        samples,
+        tokens,
         steps_per_epoch=steps_per_epoch,
-        samples=samples,
         samples_per_step=samples_per_step,
-        tokens=tokens,
         tokens_per_step=tokens_per_step,
     )
     shown = list(dict.fromkeys(strand for text in texts for strand in strands(text)))
