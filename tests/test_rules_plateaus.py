@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import lehr
+from lehr.rules.plateaus import Plateaus, PlateausState
 from lehr.rules.signals import Best
 from lehr.rules.trigger import Observation, Reading, Smooth
-from lehr.rules.triggers import Plateaus, PlateausState
 
 NAN, INF = math.nan, math.inf
 

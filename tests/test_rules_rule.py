@@ -9,8 +9,8 @@ import pytest
 
 import lehr
 from lehr.rules import Observation, RuleState
+from lehr.rules.reaches import ReachesState
 from lehr.rules.trigger import Smooth
-from lehr.rules.triggers import ReachesState
 
 loss = lehr.loss
 low = lehr.when(loss.reaches(0.5)).scale(0.5).every_time()  # fires whenever the loss is at most 0.5

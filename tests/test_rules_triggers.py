@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import lehr
+from lehr.rules.improves import LessState
+from lehr.rules.reaches import ReachesState
 from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
-from lehr.rules.triggers import LessState, ReachesState
 
 loss = lehr.loss
 acc = lehr.metric("accuracy", best="max")

@@ -16,8 +16,9 @@ from lehr.checks.subject import Subject, steps_in
 from lehr.lengths import whole_steps
 from lehr.rules import Rule, Signal, Trigger
 from lehr.rules.actions import Begin, Relax, Saturate, Scale, Stop
+from lehr.rules.improves import ImprovesLessThan
+from lehr.rules.plateaus import Plateaus
 from lehr.rules.trigger import Always, And, Or
-from lehr.rules.triggers import ImprovesLessThan, Plateaus
 from lehr.schedules.schedule import Context
 
 COLLAPSED = 1e-8  # of the LR: as for the underflow of a curve

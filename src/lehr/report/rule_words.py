@@ -8,8 +8,11 @@ from lehr.lengths import Length
 from lehr.report.wording import short
 from lehr.rules import Rule, Signal, Trigger
 from lehr.rules.actions import Action, Begin, Relax, Saturate, Scale, Stop
+from lehr.rules.diverges import Diverges
+from lehr.rules.improves import ImprovesLessThan
+from lehr.rules.plateaus import Plateaus
+from lehr.rules.reaches import Reaches
 from lehr.rules.trigger import Always, And, Or
-from lehr.rules.triggers import Diverges, ImprovesLessThan, Plateaus, Reaches
 
 __all__ = ["rule_in_words"]
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from lehr.errors import LehrError
 from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length
 from lehr.rules.actions import Action, Begin, Relax, Saturate, Scale, Stop
+from lehr.rules.common import in_steps, whole
 from lehr.rules.signals import Signal
 from lehr.rules.trigger import Observation, Trigger
-from lehr.rules.triggers import in_steps, whole
 from lehr.schedules import Schedule
 from lehr.schedules.shape import number
 from lehr.spelling import Value, spell

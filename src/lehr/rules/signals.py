@@ -9,8 +9,12 @@ from typing import Any, Literal
 
 from lehr.errors import LehrError
 from lehr.lengths import Length, LengthLike, as_length
+from lehr.rules.common import whole
+from lehr.rules.diverges import Diverges
+from lehr.rules.improves import ImprovesLessThan
+from lehr.rules.plateaus import Flavor, Plateaus
+from lehr.rules.reaches import Reaches
 from lehr.rules.trigger import Observation, Smooth, Trigger
-from lehr.rules.triggers import Diverges, Flavor, ImprovesLessThan, Plateaus, Reaches, whole
 from lehr.spelling import Value, call
 
 __all__ = ["Best", "Signal", "evaluation", "loss", "metric"]
