@@ -12,6 +12,7 @@ import lehr
 from lehr.plan import Plan
 from lehr.policy import tracks
 from lehr.rules import Observation
+from lehr.rules.actions import Scale
 
 cut = lehr.when(lehr.loss.reaches(0.5)).scale(0.5)
 
@@ -187,7 +188,8 @@ def test_one_transition_in_full() -> None:
     after, events = plan.update(state, Observation(4, {"loss": 0.4}, True))
     assert (after.step, after.gains, after.begun, after.stopped) == (5, (0.5, 0.5), None, False)
     assert [rule.fired for rule in after.rules] == [1, 0]
-    (event,) = events
+    ((event, action),) = events
+    assert action == Scale(0.5)
     assert (event.step, event.kind, event.rule, event.action) == (5, "rule", repr(cut), "scale(0.5)")
     assert event.lr_before == (0.1 * 0.5, 1.0 * 0.5)  # linear at step 5 of 10
     assert event.lr_after == (0.1 * 0.5 * 0.5, 1.0 * 0.5 * 0.5)
@@ -199,7 +201,7 @@ def test_one_transition_in_full() -> None:
 
 def test_a_report_between_updates_acts_on_the_update_to_come() -> None:
     plan = Plan.of(lehr.Policy(lehr.linear(), [cut]), lehr.Horizon(steps=10), (1.0,))
-    state, (event,) = plan.update(plan.init()._replace(step=4), Observation(4, {"loss": 0.4}, False))
+    state, ((event, _),) = plan.update(plan.init()._replace(step=4), Observation(4, {"loss": 0.4}, False))
     assert (state.step, event.step, event.lr_before, event.lr_after) == (4, 4, (0.6,), (0.3,))
 
 
@@ -209,7 +211,7 @@ def test_rules_see_one_observation_in_their_order() -> None:
     plan = Plan.of(lehr.Policy(lehr.constant(), rules), lehr.Horizon(), (1.0,))
     state, events = plan.update(plan.init(), Observation(0, {"loss": 0.4}, True))
     expected = [(1.0, 0.5), (0.5, 0.5 * 0.5 * 0.5 / 0.75), (0.5 * 0.5 * 0.5 / 0.75, 0.5 * 0.5 * 0.5 / 0.75 * 0.5)]
-    assert [(*e.lr_before, *e.lr_after) for e in events] == [pytest.approx(pair, rel=1e-15) for pair in expected]
+    assert [(*e.lr_before, *e.lr_after) for e, _ in events] == [pytest.approx(pair, rel=1e-15) for pair in expected]
     assert state.gains == pytest.approx((expected[-1][1],), rel=1e-15)
 
 

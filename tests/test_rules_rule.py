@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import lehr
-from lehr.rules import Observation, RuleState
+from lehr.rules import Heard, Observation, RuleState
 from lehr.rules.reaches import ReachesState
 from lehr.rules.trigger import Smooth
 
@@ -23,8 +23,8 @@ def firings(rule: lehr.Rule, steps: Any, value: float = 0.1) -> list[int]:
     rule = rule.resolve(HORIZON)
     state, fired = rule.init(), []
     for step in steps:
-        state, words = rule.update(state, Observation(step, {"loss": value}, True))
-        fired += [step] if words is not None else []
+        state, heard = rule.update(state, Observation(step, {"loss": value}, True))
+        fired += [step] if heard is not None else []
     return fired
 
 
@@ -70,11 +70,11 @@ def test_a_resting_rule_is_not_shown_what_happens() -> None:
 def test_one_transition_in_full() -> None:
     rule = lehr.when(loss.reaches(0.5)).scale(0.5).rest("3 observations").resolve(HORIZON)
     state = RuleState(ReachesState(Smooth(), False, False, ""), fired=2, last=4, seen=9, quiet=0)
-    after, words = rule.update(state, Observation(40, {"loss": 0.4}, True))
-    assert words == "loss 0.4 reached 0.5"
+    after, heard = rule.update(state, Observation(40, {"loss": 0.4}, True))
+    assert heard == Heard(True, None, "loss 0.4 reached 0.5")
     assert after == RuleState(ReachesState(Smooth(), False, True, ""), fired=3, last=40, seen=10, quiet=3)
-    later, words = rule.update(after, Observation(41, {"loss": 0.9}, True))
-    assert (later, words) == (after._replace(seen=11, quiet=2), None)
+    later, heard = rule.update(after, Observation(41, {"loss": 0.9}, True))
+    assert (later, heard) == (after._replace(seen=11, quiet=2), None)
 
 
 def test_update_changes_neither_state_nor_observation() -> None:

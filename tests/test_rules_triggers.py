@@ -35,8 +35,8 @@ def firings(rule: lehr.Rule, values: Iterable[Any], name: str = "loss", every: i
     state, fired = rule.init(), []
     for i, value in enumerate(values):
         numbers = {} if value is None else {name: value}
-        state, words = rule.update(state, Observation(i * every, numbers, True))
-        if words is not None:
+        state, heard = rule.update(state, Observation(i * every, numbers, True))
+        if heard is not None:
             fired.append(i * every)
     return fired
 
@@ -44,24 +44,42 @@ def firings(rule: lehr.Rule, values: Iterable[Any], name: str = "loss", every: i
 # improves_less_than
 
 WINDOWS: list[tuple[str, Trigger, list[Any], int, str]] = [
-    ("looks when the second window is full", loss.improves_less_than(0.1, 2), [4, 4, 4, 4], 1, " . !"),
-    ("a fast fall", loss.improves_less_than(0.1, 2), [4, 4, 3, 3], 1, " . ."),
-    ("exactly the share is enough", loss.improves_less_than(0.25, 2), [4, 4, 3, 3], 1, " . ."),
-    ("a rise is a negative improvement", loss.improves_less_than(0.0, 1), [1, 2], 1, ".!"),
-    ("equal is enough for zero", loss.improves_less_than(0.0, 1), [1, 1], 1, ".."),
-    ("negative values fall fast", loss.improves_less_than(0.1, 1), [-1, -2], 1, ".."),
-    ("negative values rise", loss.improves_less_than(0.1, 1), [-2, -1], 1, ".!"),
-    ("negative values fall slowly", loss.improves_less_than(0.1, 1), [-100, -101], 1, ".!"),
-    ("from zero down is any share", loss.improves_less_than(0.9, 1), [0, -1], 1, ".."),
-    ("from zero up", loss.improves_less_than(0.1, 1), [0, 1], 1, ".!"),
-    ("at zero", loss.improves_less_than(0.1, 1), [0, 0], 1, ".!"),
-    ("what is not finite is left out", loss.improves_less_than(0.1, 2), [4, NAN, 4, INF, 3, 3], 1, "  . !."),
-    ("what is not reported", loss.improves_less_than(0.1, "2 observations"), [4, None, 4, None, 4, 4], 1, "  .  !"),
-    ("in observations", loss.improves_less_than(0.1, "2 observations"), [4, 4, 4, 4], 50, " . !"),
-    ("a window ends without an observation at its end", loss.improves_less_than(0.1, 10), [4, 4, 4, 4, 4], 6, "  . !"),
+    ("looks when the second window is full", loss.improves_less_than(0.1, 2, test="means"), [4, 4, 4, 4], 1, " . !"),
+    ("a fast fall", loss.improves_less_than(0.1, 2, test="means"), [4, 4, 3, 3], 1, " . ."),
+    ("exactly the share is enough", loss.improves_less_than(0.25, 2, test="means"), [4, 4, 3, 3], 1, " . ."),
+    ("a rise is a negative improvement", loss.improves_less_than(0.0, 1, test="means"), [1, 2], 1, ".!"),
+    ("equal is enough for zero", loss.improves_less_than(0.0, 1, test="means"), [1, 1], 1, ".."),
+    ("negative values fall fast", loss.improves_less_than(0.1, 1, test="means"), [-1, -2], 1, ".."),
+    ("negative values rise", loss.improves_less_than(0.1, 1, test="means"), [-2, -1], 1, ".!"),
+    ("negative values fall slowly", loss.improves_less_than(0.1, 1, test="means"), [-100, -101], 1, ".!"),
+    ("from zero down is any share", loss.improves_less_than(0.9, 1, test="means"), [0, -1], 1, ".."),
+    ("from zero up", loss.improves_less_than(0.1, 1, test="means"), [0, 1], 1, ".!"),
+    ("at zero", loss.improves_less_than(0.1, 1, test="means"), [0, 0], 1, ".!"),
+    (
+        "what is not finite is left out",
+        loss.improves_less_than(0.1, 2, test="means"),
+        [4, NAN, 4, INF, 3, 3],
+        1,
+        "  . !.",
+    ),
+    (
+        "what is not reported",
+        loss.improves_less_than(0.1, "2 observations", test="means"),
+        [4, None, 4, None, 4, 4],
+        1,
+        "  .  !",
+    ),
+    ("in observations", loss.improves_less_than(0.1, "2 observations", test="means"), [4, 4, 4, 4], 50, " . !"),
+    (
+        "a window ends without an observation at its end",
+        loss.improves_less_than(0.1, 10, test="means"),
+        [4, 4, 4, 4, 4],
+        6,
+        "  . !",
+    ),
     (
         "seldom seen, each is compared with the one before when the next comes",
-        loss.improves_less_than(0.1, 10),
+        loss.improves_less_than(0.1, 10, test="means"),
         [4, 4, 2, 2],
         25,
         " .!.",
@@ -80,7 +98,7 @@ def test_improvement_of_a_metric_is_a_rise() -> None:
 
 def test_one_transition_in_full() -> None:
     state = LessState(Smooth(), begin=10, total=6.0, heard=2, before=4.0, holds=False, words="")
-    after, reading = loss.improves_less_than(0.5, 3).update(state, Observation(12, {"loss": 3.0}, True))
+    after, reading = loss.improves_less_than(0.5, 3, test="means").update(state, Observation(12, {"loss": 3.0}, True))
     words = "loss improved 25 % over 3 steps, less than 50 % (mean 4 → 3)"
     assert after == LessState(Smooth(), begin=13, total=0.0, heard=0, before=3.0, holds=True, words=words)
     assert reading == Reading(True, True, words)
@@ -93,19 +111,19 @@ def test_dense_windows_are_means_side_by_side(seed: int, window: int) -> None:
     values = [rng.gauss(3, 1) for _ in range(60)]
     means = [math.fsum(values[i : i + window]) / window for i in range(0, 60 - window + 1, window)]
     slow = [(k + 1) * window - 1 for k in range(1, len(means)) if (means[k - 1] - means[k]) / abs(means[k - 1]) < 0.05]
-    line = verdicts(loss.improves_less_than(0.05, window), values)
+    line = verdicts(loss.improves_less_than(0.05, window, test="means"), values)
     assert [step for step, mark in enumerate(line) if mark == "!"] == slow
 
 
 def test_the_evidence_is_forgotten_after_firing() -> None:
-    rule = lehr.when(loss.improves_less_than(0.1, 5)).scale(0.5)
+    rule = lehr.when(loss.improves_less_than(0.1, 5, test="means")).scale(0.5)
     assert firings(rule, [1.0] * 40) == [9, 19, 29, 39]  # two new windows each time
     assert firings(rule.every_time(), [1.0] * 40) == [9, 14, 19, 24, 29, 34, 39]  # the literal reading
 
 
 def test_after_a_gap_windows_are_whole_again() -> None:
     """Windows without any observation are passed over; dense values after a gap fill whole windows."""
-    trigger, state, looks = loss.improves_less_than(0.5, 10), None, []
+    trigger, state, looks = loss.improves_less_than(0.5, 10, test="means"), None, []
     state = trigger.init()
     for step in [0, 1, *range(1000, 1040)]:
         state, reading = trigger.update(state, Observation(step, {"loss": 1.0}, True))
@@ -115,7 +133,7 @@ def test_after_a_gap_windows_are_whole_again() -> None:
 
 def test_a_late_verdict_is_not_covered_up() -> None:
     """The window that ended in a gap is compared, though the value after the gap fills a window of its own."""
-    trigger = loss.improves_less_than(0.5, 10)
+    trigger = loss.improves_less_than(0.5, 10, test="means")
     state = trigger.init()
     for step in range(10):
         state, _ = trigger.update(state, Observation(step, {"loss": 4.0}, True))
@@ -171,13 +189,13 @@ def test_diverges_fires_once_for_each_row_of_values_that_are_not_finite() -> Non
 
 
 def test_and_joins_a_standing_verdict_with_a_fresh_one() -> None:
-    both = acc.reaches(0.9) & loss.improves_less_than(0.1, 2)
+    both = acc.reaches(0.9) & loss.improves_less_than(0.1, 2, test="means")
     rule, fired = lehr.when(both).scale(0.5), []
     state = rule.init()
     for step in range(12):
         numbers = {"loss": 1.0} | ({"accuracy": 0.95} if step == 5 else {})
-        state, words = rule.update(state, Observation(step, numbers, True))
-        fired += [(step, words)] if words else []
+        state, heard = rule.update(state, Observation(step, numbers, True))
+        fired += [(step, heard.words)] if heard else []
     flat = "loss improved 0 % over 2 steps, less than 10 % (mean 1 → 1)"
     assert fired == [(5, f"accuracy 0.95 reached 0.9 and {flat}")]
 
@@ -203,8 +221,8 @@ def test_or_leaves_the_latch_of_the_other_trigger_open() -> None:
         {"accuracy": 0.99, "loss": 0.3},
     ]
     for step, numbers in enumerate(seen):
-        state, words = rule.update(state, Observation(step, numbers, True))
-        fired += [step] if words else []
+        state, heard = rule.update(state, Observation(step, numbers, True))
+        fired += [step] if heard else []
     assert fired == [0, 1, 3]
 
 
@@ -215,16 +233,16 @@ def test_always_holds_after_every_applied_update_whatever_is_reported() -> None:
         for step, (numbers, applied) in enumerate(
             [({}, True), ({"x": 1.0}, False), ({}, False), ({"loss": 2.0}, True)]
         ):
-            state, words = rule.update(state, Observation(step, numbers, applied))
-            fired += [step] if words else []
+            state, heard = rule.update(state, Observation(step, numbers, applied))
+            fired += [step] if heard else []
         assert fired == [0, 3]
 
 
 # common to all
 
 EVERY = [
-    "loss.improves_less_than(0.01, '5 observations')",
-    "loss.smoothed(3).improves_less_than(0.01, 4)",
+    "loss.improves_less_than(0.01, '5 observations', test='means')",
+    "loss.smoothed(3).improves_less_than(0.01, 4, test='means')",
     "loss.reaches(0.5, rearm=0.7)",
     "loss.plateaus(1)",
     "loss.plateaus(1, margin=0.01, flavor='keras')",
@@ -278,10 +296,10 @@ def _numbers(state: Any) -> list[float]:
 
 
 REFUSED: list[tuple[str, Any, str]] = [
-    ("percent", lambda: loss.improves_less_than(5, "200 steps"), "1 % is 0.01"),
-    ("negative", lambda: loss.improves_less_than(-0.1, 200), "share"),
-    ("no window", lambda: loss.improves_less_than(0.1, 0), "positive"),
-    ("share as a window", lambda: loss.improves_less_than(0.1, 0.2), "20%"),
+    ("percent", lambda: loss.improves_less_than(5, "200 steps", test="means"), "1 % is 0.01"),
+    ("negative", lambda: loss.improves_less_than(-0.1, 200, test="means"), "share"),
+    ("no window", lambda: loss.improves_less_than(0.1, 0, test="means"), "positive"),
+    ("share as a window", lambda: loss.improves_less_than(0.1, 0.2, test="means"), "20%"),
     ("another test", lambda: loss.improves_less_than(0.1, 5, test="slope"), "means"),  # type: ignore[arg-type]
     ("NaN", lambda: loss.reaches(NAN), "finite"),
     ("a text", lambda: loss.reaches("0.5"), "finite"),  # type: ignore[arg-type]
@@ -312,7 +330,7 @@ def share_of_windows(slope: float, seed: int, windows: int = 400, width: int = 2
     """How often `improves_less_than(0.01)` holds, of all pairs of windows, on a noisy line."""
     rng = random.Random(seed)
     values = [10.0 - slope * i + rng.gauss(0, 0.5) for i in range(windows * width)]
-    line = verdicts(loss.improves_less_than(0.01, width), values)
+    line = verdicts(loss.improves_less_than(0.01, width, test="means"), values)
     return line.count("!") / (line.count("!") + line.count(".") - 1)
 
 
@@ -326,7 +344,7 @@ def test_a_flat_noisy_loss_is_slow_in_half_of_the_windows_or_more() -> None:
 def test_a_steep_noisy_loss_is_never_slow() -> None:
     rng = random.Random(0)
     values = [10.0 * 0.99**i * (1 + rng.gauss(0, 0.02)) for i in range(800)]  # 18 % a window, noise of 0.4 % in a mean
-    assert "!" not in verdicts(loss.improves_less_than(0.01, 20), values)
+    assert "!" not in verdicts(loss.improves_less_than(0.01, 20, test="means"), values)
 
 
 def test_the_claim_about_flat_losses_fails_for_a_loss_that_falls() -> None:

@@ -199,7 +199,7 @@ BAD: list[tuple[Any, str]] = [
     ("constant(-True)", "only a number can be negative, got -True"),
     ("-cosine()", r"only a number can be negative, got -cosine\(\)"),
     ("cosine(to=+'1')", r"only a number can be negative, got -'1'"),
-    ("constant(~1)", r"not UnaryOp: '~1"),
+    ("constant(~1)", r"turned round with ~, got ~1"),
     ("piecewise({0: 1, 5: 0.3, 0: 0.5})", "a key is given more than once"),
     ("constant(1 - 1)", r"a text may use \*, \+, \| and &, not Sub: '1 - 1'"),
     ("constant(2 ** 3)", "not Pow"),

@@ -23,7 +23,7 @@ from lehr.lengths import Horizon, check_horizon, whole_steps
 from lehr.plan import Plan, PolicyState, Track
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.reports import Reports
-from lehr.rules import Observation
+from lehr.rules import Action, Observation
 from lehr.state import SCHEMA, carry_over, check, facts, last_decisions, read, remembered, save
 from lehr.tabulated import Table
 from lehr.text import as_policy, read_back
@@ -31,6 +31,7 @@ from lehr.text import as_policy, read_back
 __all__ = ["Controller", "OnChange", "start"]
 
 OnChange = Literal["error", "keep_saved", "use_new", "use_new_no_jump"]
+CarryOut = Callable[[Any, Event], str]  # (action, event) → what was done, in words
 ON_CHANGE = ("error", "keep_saved", "use_new", "use_new_no_jump")
 
 
@@ -117,6 +118,7 @@ class Controller:
         groups: Sequence[Facts],
         on_change: OnChange = "error",
         strict: bool = False,
+        carry_out: CarryOut | None = None,
     ) -> None:
         if on_change not in ON_CHANGE:
             raise LehrError(f"on_change= must be one of {', '.join(map(repr, ON_CHANGE))}, got {on_change!r}")
@@ -125,6 +127,7 @@ class Controller:
         self._bases = dict(bases)
         self._groups = list(groups)
         self._evaluate = dict(evaluate)
+        self._carry_out = carry_out
         self._on_change: OnChange = on_change
         self._subscribers: dict[str, list[Callable[..., None]]] = {"events": [], "steps": []}
         self._reports = Reports(strict)
@@ -164,8 +167,18 @@ class Controller:
         """Whether the run is over: stopped by a rule, at the horizon, or at the end of a begun fixed schedule."""
         return self.ended(self.t)
 
-    def why(self) -> str:
-        """Why the LR is what it is: base × factor × gain, where in the plan, and what last changed it."""
+    def why(self, step: int | None = None) -> str:
+        """Why the LR is what it is: base × factor × gain, where in the plan, what last changed it, what rules say.
+
+        Args:
+            step: the update asked about; default: the next one. Of an update in the past the journal tells: the last
+                change before it, and what each rule said of its signal then.
+
+        Raises:
+            LehrError: a step that is still to come.
+        """
+        if step is not None and step != self.t:
+            return self._why_then(step)
         lines: list[str] = []
         for track in self._tracks:
             factors = [float(column[0]) for column in track.plan.factors(track.state, self.t)]
@@ -177,9 +190,23 @@ class Controller:
                 line += ", bounded by min_lr and max_lr" if bounded else ""
                 if line not in (text.split(" (")[0] for text in lines):
                     lines.append(f"{line} ({self._where(track, k)})")
-        change = self.events.last_change
-        lines.append("no rule has fired, nothing was changed by hand" if change is None else f"last change: {change}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._journaled(self.t, self.events.last_change)])
+
+    def _why_then(self, step: int) -> str:
+        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < self.t:
+            raise LehrError(f"why(step) must be an update from 0 to {self.t}, the next one, got {step!r}")
+        if self.events.dropped and step < self.events[0].step:
+            return f"update {step}: the journal keeps the last events only; look into the trace"
+        change = self.events.last_change_by(step)
+        line = f"update {step}"
+        if change is not None and change.end <= step:
+            line += f", {step - change.end} after the last change, which left the LR at {_listed(change.lr_after)}"
+        return "\n".join([line, *self._journaled(step, change)])
+
+    def _journaled(self, step: int, change: Event | None) -> list[str]:
+        none = "no rule has fired, nothing was changed by hand"
+        said = (f"verdict of {event.rule}: {event.verdict}, {event}" for event in self.events.verdicts(step))
+        return [none if change is None else f"last change: {change}", *said]
 
     # What it is told
 
@@ -287,7 +314,7 @@ class Controller:
                 return
             gains = list(track.state.gains)
             gains[k] = value / plain
-            track.state = track.state._replace(gains=tuple(gains))
+            track.state = track.plan.changed(track.state._replace(gains=tuple(gains)))
             self._tabulate()
             self._note(Event(self.t, "edit", words, lr_before=before, lr_after=tuple(self.hyper["lr"])))
 
@@ -547,6 +574,12 @@ class Controller:
             for signal in track.plan.signals
             if signal.every is not None
         }
+        by_hand = [r for track in resolved for r in track.plan.policy.rules if getattr(r.action, "by_hand", False)]
+        if by_hand and self._carry_out is None:
+            raise LehrError(
+                f"{by_hand[0]!r} restores weights, which needs an adapter that holds snapshots: "
+                "lehr.torch.Scheduler(..., model=model, snapshots=...)"
+            )
         for name in sorted({name for name, _ in evaluations} - self._evaluate.keys()):
             raise LehrError(
                 f"evaluation({name!r}, ...) needs its function: give evaluate={{{name!r}: function}} at the start"
@@ -580,17 +613,30 @@ class Controller:
         events: list[Event] = []
         for track in self._tracks:
             state = track.state._replace(step=self.t)
-            track.state, decided = track.plan.update(state, observation)
-            for event in decided:  # a plan knows its own groups; the journal tells of all
-                before = tuple(lrs)
-                if track.target == "lr":
+            track.state, decisions = track.plan.update(state, observation)
+            for decision in decisions:  # a plan knows its own groups; the journal tells of all
+                before, after = tuple(lrs), list(lrs)
+                event = decision.event
+                if track.target == "lr" and event.lr_after:
                     for group, lr in zip(track.groups, event.lr_after, strict=True):
-                        lrs[group] = lr
-                events.append(replace(event, lr_before=before, lr_after=tuple(lrs)))
-        if events:
+                        after[group] = lr
+                if event.kind != "verdict":
+                    event = replace(event, lr_before=before, lr_after=tuple(after))
+                if event.kind == "rule":
+                    lrs = after
+                    event = self._carried_out(decision.action, event)
+                events.append(event)
+        if any(event.kind == "rule" for event in events):
             self._tabulate()
         for event in events:
             self._note(event)
+
+    def _carried_out(self, action: Action | None, event: Event) -> Event:
+        """The event, after the adapter has done what the action asks of model and optimiser."""
+        if self._carry_out is None or not getattr(action, "by_hand", False):
+            return event
+        words = self._carry_out(action, event)
+        return replace(event, words=f"{event.words}; {words}" if words else event.words)
 
     def _where(self, track: Track, k: int) -> str:
         begun = track.state.begun
@@ -636,6 +682,10 @@ def _unless_saved(
         )
         for name, values in now.items()
     }
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in dict.fromkeys(values))
 
 
 def _stored(read: float, value: float) -> bool:

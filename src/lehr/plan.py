@@ -7,7 +7,7 @@ the one pure step: (state, observation) → (state, events).
 from __future__ import annotations
 
 import functools as ft
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -18,11 +18,11 @@ from lehr.errors import LehrError
 from lehr.journal import Event
 from lehr.lengths import Horizon, whole_steps
 from lehr.policy import Policy
-from lehr.rules import Begin, Observation, Rule, RuleState, Signal, Stop
+from lehr.rules import Action, Begin, Heard, Observation, Rule, RuleState, Signal, Stop
 from lehr.schedules import Curve, Schedule
 from lehr.schedules.schedule import Context, Extent, least_steps
 
-__all__ = ["Begun", "Plan", "PolicyState", "Track", "end_of"]
+__all__ = ["Begun", "Decision", "Plan", "PolicyState", "Track", "end_of"]
 
 
 class Begun(NamedTuple):
@@ -42,6 +42,13 @@ class PolicyState(NamedTuple):
     rules: tuple[RuleState, ...]  # one per rule
     begun: Begun | None = None  # the plan in force, if it is not the policy's own
     stopped: bool = False  # a rule has stopped the run
+
+
+class Decision(NamedTuple):
+    """What a plan decided: the event, and the action that a rule asks for."""
+
+    event: Event
+    action: Action | None = None  # None for a verdict
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ class Plan:
         lr = lr if high is None else min(lr, high)
         return lr if low is None else max(lr, low)
 
-    def update(self, state: PolicyState, observation: Observation) -> tuple[PolicyState, tuple[Event, ...]]:
+    def update(self, state: PolicyState, observation: Observation) -> tuple[PolicyState, tuple[Decision, ...]]:
         """Show the rules an observation and do what they decide. Pure.
 
         An applied update advances the step first: actions take effect from the next update.
@@ -150,36 +157,50 @@ class Plan:
             state = state._replace(step=observation.step + 1)
         if observation.step < self.warmup:
             return state, ()
-        events: list[Event] = []
+        decisions: list[Decision] = []
+        acted: set[int] = set()
         for i, rule in enumerate(self.rules):
-            memory, words = rule.update(state.rules[i], observation)
+            memory, heard = rule.update(state.rules[i], observation)
             state = state._replace(rules=(*state.rules[:i], memory, *state.rules[i + 1 :]))
-            if words is not None:
-                state, event = self._act(state, rule, self.policy.rules[i].text(), words)
-                events.append(event)
-        return state, tuple(events)
+            if heard is None:
+                continue
+            if heard.fires:
+                state, decision = self._act(state, rule, self.policy.rules[i].text(), heard)
+                acted |= {i} if not rule.shadow else set()
+            else:
+                text = self.policy.rules[i].text()
+                decision = Decision(Event(state.step, "verdict", heard.words, text, verdict=heard.verdict or ""))
+            decisions.append(decision)
+        return (self.changed(state, but=acted) if acted else state), tuple(decisions)
 
-    def _act(self, state: PolicyState, rule: Rule, text: str, words: str) -> tuple[PolicyState, Event]:
-        before = self.lrs(state)
+    def changed(self, state: PolicyState, but: Collection[int] = ()) -> PolicyState:
+        """The state after the LR was changed, by rules `but` or by hand: evidence of another LR is forgotten."""
+        rules = (m if i in but else self.rules[i].after_change(m) for i, m in enumerate(state.rules))
+        return state._replace(rules=tuple(rules))
+
+    def _act(self, state: PolicyState, rule: Rule, text: str, heard: Heard) -> tuple[PolicyState, Decision]:
+        before, words = self.lrs(state), heard.words
         action = rule.action
+        after = state
         if isinstance(action, Stop):
-            state = state._replace(stopped=True)
+            after = state._replace(stopped=True)
         elif isinstance(action, Begin):
-            state, note = self._begin(state, action.schedule)
+            after, note = self._begin(state, action.schedule)
             words += note
         elif action is not None:
             gains = tuple(action.gain(g, lr) for g, lr in zip(state.gains, before, strict=True))
-            state = state._replace(gains=gains)
+            after = state._replace(gains=gains)
         event = Event(
             step=state.step,
-            kind="rule",
+            kind="shadow" if rule.shadow else "rule",
             rule=text,
             action=action.text() if action is not None else "",
             lr_before=before,
-            lr_after=self.lrs(state),
+            lr_after=self.lrs(after),
             words=words,
+            verdict=heard.verdict or "",
         )
-        return state, event
+        return state if rule.shadow else after, Decision(event, action)
 
     def _begin(self, state: PolicyState, schedule: Schedule) -> tuple[PolicyState, str]:
         """The state with `schedule` begun at the next update, and a note if it had to be shrunk."""

@@ -141,16 +141,19 @@ def _read_begun(plain: Mapping[str, Any] | None) -> Begun | None:
 
 
 def _plain(memory: Any) -> Any:
-    """A NamedTuple of plain numbers as a dict."""
+    """A NamedTuple of plain numbers as a dict; a plain tuple as a list."""
     if not isinstance(memory, tuple):
         return memory
-    names: tuple[str, ...] = type(memory)._fields  # type: ignore[attr-defined]  # each is a NamedTuple
-    return {name: _plain(getattr(memory, name)) for name in names}
+    if not hasattr(memory, "_fields"):
+        return [_plain(item) for item in memory]
+    return {name: _plain(getattr(memory, name)) for name in memory._fields}
 
 
 def _read(template: Any, plain: Any) -> Any:
-    """The inverse of `_plain`, with a fresh memory as the template."""
-    if not isinstance(template, tuple):
+    """The inverse of `_plain`, with a fresh memory as the template; what was not saved then is fresh."""
+    if isinstance(plain, list):
+        return tuple(_read(None, item) for item in plain)
+    if not isinstance(template, tuple) or not isinstance(plain, Mapping):
         return plain
-    names: tuple[str, ...] = type(template)._fields  # type: ignore[attr-defined]  # each is a NamedTuple
-    return type(template)(*(_read(getattr(template, name), plain[name]) for name in names))
+    fresh: dict[str, Any] = template._asdict()  # type: ignore[attr-defined]  # each is a NamedTuple
+    return type(template)(**{name: _read(value, plain.get(name, _plain(value))) for name, value in fresh.items()})

@@ -1,7 +1,7 @@
 """Texts: the one serial form of every value, printed by `repr` and read by `parse`.
 
 A text is a Python expression of public names. It is parsed with `ast` against a white-list and never evaluated:
-literals, `*`, `+`, `|`, `&`, unary minus, the functions in `FUNCTIONS`, and the methods in `METHODS`. The prefix
+literals, `*`, `+`, `|`, `&`, `~`, unary minus, the functions in `FUNCTIONS`, and the methods in `METHODS`. The prefix
 `lehr.` is allowed.
 """
 
@@ -140,6 +140,8 @@ def _value(node: ast.AST) -> Any:
         return _constant(node.value)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return _negative(_value(node.operand))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
+        return _inverted(_value(node.operand))
     if isinstance(node, ast.List | ast.Tuple):
         return [_value(item) for item in node.elts]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd):
@@ -162,7 +164,7 @@ def _value(node: ast.AST) -> Any:
         if name:
             raise LehrError(_unknown(name, [*VALUES, *FUNCTIONS]))
     raise LehrError(
-        f"a text may hold numbers, quoted texts, lists, dicts, *, +, |, & and the functions and methods of lehr, "
+        f"a text may hold numbers, quoted texts, lists, dicts, *, +, |, &, ~ and the functions and methods of lehr, "
         f"not {type(node).__name__}: {shown(_source(node))}"
     )
 
@@ -179,6 +181,12 @@ def _negative(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise LehrError(f"only a number can be negative, got -{shown(value)}")
     return -value
+
+
+def _inverted(value: Any) -> Any:
+    if not isinstance(value, Trigger):
+        raise LehrError(f"only a trigger can be turned round with ~, got ~{shown(value)}")
+    return ~value
 
 
 def _key(node: ast.AST | None) -> Any:

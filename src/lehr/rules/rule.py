@@ -15,7 +15,7 @@ from lehr.schedules import Schedule
 from lehr.schedules.shape import number
 from lehr.spelling import Value, spell
 
-__all__ = ["Rule", "RuleState", "when"]
+__all__ = ["Heard", "Rule", "RuleState", "when"]
 
 
 class RuleState(NamedTuple):
@@ -26,6 +26,15 @@ class RuleState(NamedTuple):
     last: int | None = None  # the step at which it last fired
     seen: int = 0  # observations with something for its trigger so far
     quiet: int = 0  # such observations for which it still rests
+    verdict: str = ""  # what its trigger last said of the signal
+
+
+class Heard(NamedTuple):
+    """What a rule says of an observation."""
+
+    fires: bool
+    verdict: str | None  # the new verdict, if it has changed
+    words: str  # the evidence
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,10 +47,11 @@ class Rule(Value):
     pause: Length | None = None
     times: int | None = None
     literal: bool = False
+    shadow: bool = False
 
     def text(self, full: bool = False) -> str:
         """`when(trigger).action(...).modifier(...)`."""
-        parts = [f"when({self.trigger.text(full)})"]
+        parts = [f"when({self.trigger.text(full)}{', shadow=True' if self.shadow else ''})"]
         if self.action is not None:
             parts.append(self.action.text(full))
         parts += [f"after({spell(self.not_before)})"] if self.not_before is not None else []
@@ -135,8 +145,8 @@ class Rule(Value):
         """The memory before anything was seen."""
         return RuleState(self.trigger.init())
 
-    def update(self, state: RuleState, observation: Observation) -> tuple[RuleState, str | None]:
-        """Show the rule an observation; the evidence in words comes back if it fires. Pure."""
+    def update(self, state: RuleState, observation: Observation) -> tuple[RuleState, Heard | None]:
+        """Show the rule an observation; what it says comes back if it fires or its verdict has changed. Pure."""
         if not self.trigger.heeds(observation):
             return state, None
         state = state._replace(seen=state.seen + 1)
@@ -145,12 +155,20 @@ class Rule(Value):
         if self._asleep(state, observation.step):
             return state._replace(quiet=max(state.quiet - 1, 0)), None
         memory, reading = self.trigger.update(state.trigger, observation)
-        state = state._replace(trigger=memory)
+        changed = reading.verdict if reading.verdict and reading.verdict != state.verdict else None
+        state = state._replace(trigger=memory, verdict=reading.verdict or state.verdict)
         if not (reading.holds and reading.fresh):
-            return state, None
+            return state, None if changed is None else Heard(False, changed, reading.words)
         quiet = int(self.pause.amount) if self.pause is not None and self.pause.unit == "observations" else 0
         memory = memory if self.literal else self.trigger.after_firing(memory)
-        return RuleState(memory, state.fired + 1, observation.step, state.seen, quiet), reading.words
+        verdict = "" if not self.literal else state.verdict  # the evidence begins anew, and so does its verdict
+        state = RuleState(memory, state.fired + 1, observation.step, state.seen, quiet, verdict)
+        return state, Heard(True, changed, reading.words)
+
+    def after_change(self, state: RuleState) -> RuleState:
+        """The memory after the LR was changed by another rule or by hand."""
+        memory = self.trigger.after_change(state.trigger)
+        return state if memory == state.trigger else state._replace(trigger=memory, verdict="")
 
     def _asleep(self, state: RuleState, step: int) -> bool:
         first, pause = self.not_before, self.pause
@@ -171,8 +189,13 @@ class Rule(Value):
         return replace(self, action=action)
 
 
-def when(trigger: Trigger) -> Rule:
+def when(trigger: Trigger, *, shadow: bool = False) -> Rule:
     """A rule to be: give it an action, such as `when(trigger).scale(0.5)`.
+
+    Args:
+        trigger: what must hold.
+        shadow: whether the rule only logs what it would have done, as an event of the kind "shadow". It remembers and
+            forgets as if it had acted.
 
     Raises:
         LehrError: not a trigger.
@@ -184,7 +207,9 @@ def when(trigger: Trigger) -> Rule:
     """
     if isinstance(trigger, Signal) or not isinstance(trigger, Trigger):
         raise LehrError(f"when(trigger) needs a trigger such as loss.reaches(0.1), got {trigger!r}")
-    return Rule(trigger)
+    if not isinstance(shadow, bool):
+        raise LehrError(f"when(shadow=...) must be True or False, got {shadow!r}")
+    return Rule(trigger, shadow=shadow)
 
 
 def _positive(value: float, what: str) -> float:

@@ -1,4 +1,4 @@
-"""What a trigger is, and those without a signal of their own: `always`, `a & b`, `a | b`.
+"""What a trigger is, and those without a signal of their own: `always`, `a & b`, `a | b`, `~a`.
 
 A trigger is a pure state machine: `update(state, observation) -> (state, reading)`. A reading is fresh if the trigger
 looked at this very observation; its verdict stands until it looks again, so that `&` can join a loss seen at every step
@@ -11,7 +11,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
@@ -20,7 +21,9 @@ from lehr.spelling import Value
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Always", "And", "Observation", "Or", "Reading", "Smooth", "Trigger", "always"]
+__all__ = ["Always", "And", "Not", "Observation", "Or", "Reading", "Smooth", "Trigger", "Verdict", "always"]
+
+Verdict = Literal["", "improving", "flat", "worsening", "undecided"]
 
 
 class Observation(NamedTuple):
@@ -29,6 +32,7 @@ class Observation(NamedTuple):
     step: int
     numbers: Mapping[str, float]
     applied: bool  # whether it reports an applied update (`step`), or only tells (`observe`)
+    bad: Mapping[str, int] = MappingProxyType({})  # non-finite reports that a gathered number leaves out
 
 
 class Reading(NamedTuple):
@@ -36,7 +40,8 @@ class Reading(NamedTuple):
 
     holds: bool
     fresh: bool  # whether the trigger looked at this observation
-    words: str  # the evidence, in words with numbers; empty if it does not hold
+    words: str  # the evidence, in words with numbers; may be empty if it does not hold
+    verdict: Verdict = ""  # what is true of the signal, where the trigger judges it
 
 
 class Smooth(NamedTuple):
@@ -47,7 +52,7 @@ class Smooth(NamedTuple):
 
 
 class Trigger(Value):
-    """A condition on signals. Triggers join with `|` and `&`."""
+    """A condition on signals. Triggers join with `|` and `&`; `~` turns one round."""
 
     __slots__ = ()
 
@@ -71,6 +76,10 @@ class Trigger(Value):
     def after_firing(self, state: Any) -> Any:
         """The memory after its rule has fired."""
 
+    def after_change(self, state: Any) -> Any:
+        """The memory after the LR was changed by another rule or by hand: most triggers keep theirs."""
+        return state
+
     def heeds(self, observation: Observation) -> bool:
         """Whether the observation holds anything for it."""
         return any(signal.name in observation.numbers for signal in self.signals())
@@ -81,8 +90,11 @@ class Trigger(Value):
     def __and__(self, other: Trigger) -> And:
         return And(self, _trigger(other, "&"))
 
+    def __invert__(self) -> Not:
+        return Not(self)
+
     def __bool__(self) -> bool:
-        raise LehrError(f"{self!r} has no truth value; join triggers with & and |, not with and, or, not")
+        raise LehrError(f"{self!r} has no truth value; join triggers with &, | and ~, not with and, or, not")
 
 
 class AlwaysState(NamedTuple):
@@ -162,6 +174,9 @@ class _Joined(Trigger):
     def after_firing(self, state: PairState) -> PairState:
         return PairState(self.left.after_firing(state.left), self.right.after_firing(state.right))
 
+    def after_change(self, state: PairState) -> PairState:
+        return PairState(self.left.after_change(state.left), self.right.after_change(state.right))
+
     def update(self, state: PairState, observation: Observation) -> tuple[PairState, Reading]:
         left, one = self.left.update(state.left, observation)
         right, two = self.right.update(state.right, observation)
@@ -183,7 +198,7 @@ class And(_Joined):
 
     def _join(self, one: Reading, two: Reading) -> Reading:
         holds = one.holds and two.holds
-        return Reading(holds, one.fresh or two.fresh, f"{one.words} and {two.words}" if holds else "")
+        return Reading(holds, one.fresh or two.fresh, _both([one, two]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -199,7 +214,62 @@ class Or(_Joined):
         held = [reading for reading in (one, two) if reading.holds]
         # A verdict that only stands does not fire again because the other trigger looked.
         fresh = any(reading.fresh for reading in held)
-        return Reading(bool(held), fresh, " and ".join(r.words for r in held if r.words))
+        return Reading(bool(held), fresh, _both(held or [one, two]))
+
+
+class NotState(NamedTuple):
+    """Memory of `~trigger`."""
+
+    inner: Any
+    acted: bool  # its rule has fired, and the trigger has not held since
+
+
+@dataclass(frozen=True, repr=False)
+class Not(Trigger):
+    """The trigger looked and does not hold; made by `~a`. It fires once, and again after `a` has held."""
+
+    inner: Trigger
+
+    def text(self, full: bool = False) -> str:
+        """`~a`."""
+        inner = self.inner.text(full)
+        return f"~({inner})" if isinstance(self.inner, _Joined) else f"~{inner}"
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Those of the trigger."""
+        return self.inner.signals()
+
+    def heeds(self, observation: Observation) -> bool:
+        """What the trigger heeds."""
+        return self.inner.heeds(observation)
+
+    def resolve(self, horizon: Horizon) -> Trigger:
+        """With the trigger's windows in steps."""
+        return replace(self, inner=self.inner.resolve(horizon))
+
+    def init(self) -> NotState:
+        """Nothing seen."""
+        return NotState(self.inner.init(), False)
+
+    def update(self, state: NotState, observation: Observation) -> tuple[NotState, Reading]:
+        """Holds where the trigger, having looked, does not."""
+        inner, reading = self.inner.update(state.inner, observation)
+        acted = state.acted and not reading.holds
+        holds = reading.fresh and not reading.holds and not acted
+        words = reading.words or f"{self.inner.text()} does not hold"
+        return NotState(inner, acted), reading._replace(holds=holds, words=words)
+
+    def after_firing(self, state: NotState) -> NotState:
+        """Quiet until the trigger has held."""
+        return state._replace(acted=True)
+
+    def after_change(self, state: NotState) -> NotState:
+        """The trigger's own."""
+        return state._replace(inner=self.inner.after_change(state.inner))
+
+
+def _both(readings: list[Reading]) -> str:
+    return " and ".join(reading.words for reading in readings if reading.words)
 
 
 def _trigger(value: Any, operator: str) -> Trigger:

@@ -226,9 +226,9 @@ class Scheduler(LRScheduler):
         """Whether the run is over; loops write `if scheduler.done: break`."""
         return self._run.ended(self.t)
 
-    def why(self) -> str:
-        """Why the LR is what it is."""
-        return self._controller().why()
+    def why(self, step: int | None = None) -> str:
+        """Why the LR is what it is, or was at `step`; see `Controller.why`."""
+        return self._controller().why(step)
 
     def observe(self, **numbers: Any) -> None:
         """Report numbers at the present step, without advancing."""
