@@ -25,6 +25,22 @@ RULES = {
     "when(loss.reaches(1) & loss.reaches(2)).scale(2).every_time()": (
         "when loss reaches 1 and loss reaches 2, multiply the LR by 2, each time anew"
     ),
+    "when(loss.improves_in_a_row(3)).scale(1.5).within(0.1, 4)": (
+        "when loss has improved on its best in 3 observations in a row, multiply the LR by 1.5, "
+        "keeping the gain within 0.1 and 4"
+    ),
+    "when(loss.greedy_lr()).follow()": (
+        "when loss has improved more than 10 times in a row, or not (as transformers counts), change the LR accordingly"
+    ),
+    "hypergradient(0.02)": (
+        "when alignment asks for 1 + 0.02·alignment times the LR, change the LR accordingly, "
+        "keeping the gain within 0.01 and 1"
+    ),
+    "when(loss.stalls('20%')).scale(0.1)": "when no improvement of loss can be shown over 20%, multiply the LR by 0.1",
+    "when(metric('distance', best='max').levels_off()).scale(0.5)": (
+        "when distance grows more slowly than n^0.6 with the steps n, multiply the LR by 0.5"
+    ),
+    "when(loss.spikes(8)).stop()": "when loss is 8 standard deviations worse than usual, stop the run, once",
     "when(loss.reaches(1))": "when loss reaches 1, do nothing",
 }
 

@@ -72,7 +72,7 @@ def test_one_transition_in_full() -> None:
     state = RuleState(ReachesState(Smooth(), False, False, ""), fired=2, last=4, seen=9, quiet=0)
     after, heard = rule.update(state, Observation(40, {"loss": 0.4}, True))
     assert heard == Heard(True, None, "loss 0.4 reached 0.5")
-    assert after == RuleState(ReachesState(Smooth(), False, True, ""), fired=3, last=40, seen=10, quiet=3)
+    assert after == RuleState(ReachesState(Smooth(), False, True, "", row=1), fired=3, last=40, seen=10, quiet=3)
     later, heard = rule.update(after, Observation(41, {"loss": 0.9}, True))
     assert (later, heard) == (after._replace(seen=11, quiet=2), None)
 

@@ -54,6 +54,7 @@ def test_header_and_events_read_back(tmp_path: Path) -> None:
         "lehr": lehr.__version__,
         "policy": run.policy.text(full=True),
         "groups": 1,
+        "base_lrs": [0.1],
         "horizon": {"steps": 10},
         "seed": 7,
         "workload": "digits",

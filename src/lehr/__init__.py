@@ -21,8 +21,25 @@ from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, Length
+from lehr.logs import read_trace
 from lehr.policy import Bind, Groups, Policy, bind, groups
-from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, when
+from lehr.replay import Replay, replay
+from lehr.rules import (
+    Rule,
+    Signal,
+    Trigger,
+    always,
+    evaluation,
+    greedy,
+    guard,
+    hypergradient,
+    loss,
+    metric,
+    reduce_on_plateau,
+    when,
+)
+from lehr.rules.ladder import ladder
+from lehr.rules.trend import estimate
 from lehr.schedules import Curve, Schedule, maximum, minimum, register
 from lehr.schedules.decay import *
 from lehr.schedules.falls import *
@@ -58,6 +75,7 @@ __all__ = [
     "LehrWarning",
     "Length",
     "Policy",
+    "Replay",
     "Rule",
     "Schedule",
     "Signal",
@@ -70,16 +88,24 @@ __all__ = [
     "check",
     "convert",
     "diff",
+    "estimate",
     "evaluation",
+    "greedy",
     "groups",
+    "guard",
+    "hypergradient",
+    "ladder",
     "loss",
     "maximum",
     "metric",
     "minimum",
     "parse",
     "plot",
+    "read_trace",
     "record",
+    "reduce_on_plateau",
     "register",
+    "replay",
     "simulate",
     "start",
     "when",

@@ -18,12 +18,13 @@ import numpy as np
 
 from lehr.difference import Difference, Steps, Values, sampled
 from lehr.errors import LehrError, LehrWarning
+from lehr.gather import Gathering, Keep, Window
 from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, check_horizon, whole_steps
 from lehr.plan import Plan, PolicyState, Track
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.reports import Reports
-from lehr.rules import Action, Observation
+from lehr.rules import Action, Observation, Rollback
 from lehr.state import SCHEMA, carry_over, check, facts, last_decisions, read, remembered, save
 from lehr.tabulated import Table
 from lehr.text import as_policy, read_back
@@ -32,6 +33,7 @@ __all__ = ["Controller", "OnChange", "start"]
 
 OnChange = Literal["error", "keep_saved", "use_new", "use_new_no_jump"]
 CarryOut = Callable[[Any, Event], str]  # (action, event) → what was done, in words
+Share = Callable[["Controller", Window], tuple[Window, list[tuple[str, str]]]]  # the window of all, (key, warning)s
 ON_CHANGE = ("error", "keep_saved", "use_new", "use_new_no_jump")
 
 
@@ -119,6 +121,9 @@ class Controller:
         on_change: OnChange = "error",
         strict: bool = False,
         carry_out: CarryOut | None = None,
+        heed: Callable[[Observation], None] | None = None,
+        keep: Keep | None = None,
+        share: Share | None = None,
     ) -> None:
         if on_change not in ON_CHANGE:
             raise LehrError(f"on_change= must be one of {', '.join(map(repr, ON_CHANGE))}, got {on_change!r}")
@@ -128,9 +133,12 @@ class Controller:
         self._groups = list(groups)
         self._evaluate = dict(evaluate)
         self._carry_out = carry_out
+        self._heed = heed  # an adapter hears what the rules hear, before them
         self._on_change: OnChange = on_change
         self._subscribers: dict[str, list[Callable[..., None]]] = {"events": [], "steps": []}
         self._reports = Reports(strict)
+        self._share = share
+        self._gathering = Gathering(keep, always=share is not None)
         self._warned: set[str] = set()
         self._last: dict[str, list[float]] | None = None
         self._plan(policy, horizon)
@@ -228,7 +236,10 @@ class Controller:
         heard = self._heard(self.t, numbers)
         if self._subscribers["steps"] and heard:
             self._tell("steps", self.t, self.lrs, heard)
-        self._show(Observation(self.t, heard, False))
+        if self._gathering.waits:
+            self._gathering.add(self.t, heard)
+        else:
+            self._show(Observation(self.t, heard, False))
 
     def subscribe(self, function: Callable[..., None], on: Literal["events", "steps"] = "events") -> Callable[[], None]:
         """Have `function` called: with each event, or with (step, LRs, numbers) of each update and report.
@@ -265,6 +276,26 @@ class Controller:
         """Whether anything is done with reported numbers; if not, they need not even be read."""
         return bool(self._rules or self._evaluations or self._subscribers["steps"])
 
+    @property
+    def bases(self) -> dict[str, tuple[float, ...]]:
+        """The base value of each hyperparameter, one per group."""
+        return self._bases
+
+    @property
+    def states(self) -> list[tuple[str, tuple[int, ...], PolicyState]]:
+        """What each policy remembers: the hyperparameter, the groups, the state."""
+        return [(track.target, track.groups, track.state) for track in self._tracks]
+
+    @property
+    def gathered(self) -> tuple[str, ...]:
+        """The names that the rules read, sorted."""
+        return self._gathering.names
+
+    @property
+    def evaluated(self) -> set[str]:
+        """Those of them that are obtained by calling a function."""
+        return {name for name, _ in self._evaluations}
+
     def ended(self, step: int) -> bool:
         """Whether the run would be over at `step`, as things stand."""
         return self._table.end is not None and step >= self._table.end
@@ -292,7 +323,10 @@ class Controller:
         self.t = t + 1
         if self._subscribers["steps"]:
             self._tell("steps", t, self._last["lr"], heard)
-        self._show(Observation(t, heard, True))
+        if not self._gathering.waits:
+            self._show(Observation(t, heard, True))
+        elif not self._gathered(t, count, heard):
+            return
         for name, words in self._reports.overdue(self.t):
             self._warn(f"unheard {name}", words)
 
@@ -419,7 +453,7 @@ class Controller:
             raise LehrError(f"preview(target=...) must be one of {', '.join(self._bases)}, got {target!r}")
         notes: list[str] = []
         twin = copy.copy(self)
-        twin.events, twin._reports = Journal(), Reports(strict=False)
+        twin.events, twin._reports, twin._gathering = Journal(), Reports(strict=False), copy.copy(self._gathering)
         twin._subscribers = {"events": [], "steps": []}
         twin._warn = lambda key, words: notes.append(words)  # type: ignore[method-assign]
         twin.replan(policy, steps=steps, horizon=horizon, no_jump=no_jump)
@@ -454,7 +488,12 @@ class Controller:
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that is needed to go on, as JSON-plain data: numbers, texts, lists, dicts."""
+        """Everything that is needed to go on, as JSON-plain data: numbers, texts, lists, dicts.
+
+        Of many ranks each saves the same, whatever it alone has heard since they last spoke with each other.
+        """
+        shares = self._share is not None and self._rules
+        window = {} if shares else self._gathering.plain()
         horizon = {name: value for name, value in asdict(self.horizon).items() if value is not None}
         return {
             "schema": SCHEMA,
@@ -465,8 +504,9 @@ class Controller:
             "values": {name: list(values) for name, values in self.hyper.items()},
             "last": None if self._last is None else {name: list(values) for name, values in self._last.items()},
             "tracks": [save(track) for track in self._tracks],
-            "reported": {name: list(item) for name, item in self._reports.last.items()},
-            "decisions": [event.plain() for event in last_decisions(self.events)],
+            "reported": self._reports.plain(shares),
+            "decisions": [e.plain() for e in last_decisions(self.events) if not (shares and e.kind == "warning")],
+            **({"window": window} if window else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], on_change: OnChange | None = None) -> None:
@@ -522,7 +562,8 @@ class Controller:
         self.t = int(state["step"])
         for track in self._tracks:
             carry_over(track, tracks_then, self.t, same)
-        self._reports.last = {name: (int(step), value) for name, (step, value) in state["reported"].items()}
+        self._reports.load(state["reported"])
+        self._gathering.load(state.get("window", {}))
         self._last = None if state["last"] is None else {name: list(v) for name, v in state["last"].items()}
         self.events = Journal()
         for plain in state["decisions"]:
@@ -584,6 +625,7 @@ class Controller:
             raise LehrError(
                 f"evaluation({name!r}, ...) needs its function: give evaluate={{{name!r}: function}} at the start"
             )
+        self._gathering.follow(resolved, horizon)
         self.policy, self.horizon, self._tracks, self._evaluations = policy, horizon, resolved, evaluations
         self._rules = any(track.plan.rules for track in resolved)
         #: Hyperparameter and group, for all that the policy governs; the others are not Lehr's to write.
@@ -595,7 +637,12 @@ class Controller:
         self._table = Table.of(self._tracks, self._bases, self.t)
 
     def _heard(self, step: int, numbers: Mapping[str, Any]) -> dict[str, float]:
-        """The numbers that were not heard of this step before; a contradiction is said once for each name."""
+        """The numbers that were not heard of this step before; a contradiction is said once for each name.
+
+        What an adapter keeps where it lies is gathered there, unless every number is told to somebody.
+        """
+        if not self._subscribers["steps"]:
+            numbers = self._gathering.kept(step, numbers, lambda name: self._reports.unread(step, name))
         heard, complaints = self._reports.new(step, numbers)
         for words in complaints:
             self._warn(f"twice {words.split()[0]}", words)
@@ -606,14 +653,32 @@ class Controller:
         due = {name for name, every in self._evaluations if (t + 1) // every > (t + 1 - count) // every}
         return {name: self._evaluate[name]() for name in sorted(due)}
 
-    def _show(self, observation: Observation) -> None:
+    def _gathered(self, t: int, count: int, heard: Mapping[str, float]) -> bool:
+        """Gather what was heard of update t; at a cadence point show it to the rules, and say so."""
+        self._gathering.add(t, heard)
+        if not self._gathering.ends(t, count):
+            return False
+        window = self._gathering.take(t)
+        if self._share is not None:
+            window, noticed = self._share(self, window)
+            self._reports.shared(t, window.sums)
+            for key, words in noticed:
+                self._warn(key, words)
+        self._show(Observation(t, window.means, True, window.bad), window.since)
+        return True
+
+    def _show(self, observation: Observation, since: int | None = None) -> None:
+        """Show the rules what was observed; those of a track that slept at step `since` do not hear of it."""
         if not self._rules:
             return
+        if self._heed is not None:
+            self._heed(observation)
         lrs = self.lrs
         events: list[Event] = []
+        rolled_back = False
         for track in self._tracks:
             state = track.state._replace(step=self.t)
-            track.state, decisions = track.plan.update(state, observation)
+            track.state, decisions = track.plan.update(state, observation, since)
             for decision in decisions:  # a plan knows its own groups; the journal tells of all
                 before, after = tuple(lrs), list(lrs)
                 event = decision.event
@@ -625,7 +690,11 @@ class Controller:
                 if event.kind == "rule":
                     lrs = after
                     event = self._carried_out(decision.action, event)
+                    rolled_back |= isinstance(decision.action, Rollback)
                 events.append(event)
+        if rolled_back:
+            for track in self._tracks:
+                track.state = track.plan.rolled_back(track.state)
         if any(event.kind == "rule" for event in events):
             self._tabulate()
         for event in events:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools as ft
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from lehr.errors import LehrError
 from lehr.journal import Event
 from lehr.lengths import Horizon, whole_steps
 from lehr.policy import Policy
-from lehr.rules import Action, Begin, Heard, Observation, Rule, RuleState, Signal, Stop
+from lehr.rules import Action, Begin, Follow, Heard, Observation, Rollback, Rule, RuleState, Scale, Signal, Stop
 from lehr.schedules import Curve, Schedule
 from lehr.schedules.schedule import Context, Extent, least_steps
 
@@ -148,18 +148,24 @@ class Plan:
         lr = lr if high is None else min(lr, high)
         return lr if low is None else max(lr, low)
 
-    def update(self, state: PolicyState, observation: Observation) -> tuple[PolicyState, tuple[Decision, ...]]:
-        """Show the rules an observation and do what they decide. Pure.
+    def update(
+        self, state: PolicyState, observation: Observation, since: int | None = None
+    ) -> tuple[PolicyState, tuple[Decision, ...]]:
+        """Show the rules an observation, gathered from step `since` on, and do what they decide. Pure.
 
-        An applied update advances the step first: actions take effect from the next update.
+        An applied update advances the step first: actions take effect from the next update. What was gathered in the
+        leading warm-up, even in part, is for those rules only that do not sleep there.
         """
         if observation.applied:
             state = state._replace(step=observation.step + 1)
-        if observation.step < self.warmup:
-            return state, ()
+        asleep = (observation.step if since is None else since) < self.warmup
+        if any(rule.trigger.heeds_lrs for rule in self.rules):
+            observation = observation._replace(lrs=self.lrs(state))
         decisions: list[Decision] = []
         acted: set[int] = set()
         for i, rule in enumerate(self.rules):
+            if asleep and not rule.trigger.heeds_warmup:
+                continue
             memory, heard = rule.update(state.rules[i], observation)
             state = state._replace(rules=(*state.rules[:i], memory, *state.rules[i + 1 :]))
             if heard is None:
@@ -171,11 +177,18 @@ class Plan:
                 text = self.policy.rules[i].text()
                 decision = Decision(Event(state.step, "verdict", heard.words, text, verdict=heard.verdict or ""))
             decisions.append(decision)
+            if isinstance(decision.action, Rollback) and not rule.shadow:
+                break  # the observation is of a branch that was given up
         return (self.changed(state, but=acted) if acted else state), tuple(decisions)
 
     def changed(self, state: PolicyState, but: Collection[int] = ()) -> PolicyState:
         """The state after the LR was changed, by rules `but` or by hand: evidence of another LR is forgotten."""
         rules = (m if i in but else self.rules[i].after_change(m) for i, m in enumerate(state.rules))
+        return state._replace(rules=tuple(rules))
+
+    def rolled_back(self, state: PolicyState) -> PolicyState:
+        """The state after a snapshot was restored: evidence of the branch that was given up is forgotten."""
+        rules = (rule.after_rollback(memory) for rule, memory in zip(self.rules, state.rules, strict=True))
         return state._replace(rules=tuple(rules))
 
     def _act(self, state: PolicyState, rule: Rule, text: str, heard: Heard) -> tuple[PolicyState, Decision]:
@@ -188,8 +201,13 @@ class Plan:
             after, note = self._begin(state, action.schedule)
             words += note
         elif action is not None:
-            gains = tuple(action.gain(g, lr) for g, lr in zip(state.gains, before, strict=True))
+            by = heard.by if len(heard.by) == len(before) else (heard.by or (1.0,)) * len(before)
+            acts = [Scale(k) for k in by] if isinstance(action, Follow) else [action] * len(before)
+            wanted = (act.gain(g, lr) for act, g, lr in zip(acts, state.gains, before, strict=True))
+            gains = tuple(rule.bounded(g, want) for g, want in zip(state.gains, wanted, strict=True))
             after = state._replace(gains=gains)
+        if isinstance(action, Rollback):
+            action = replace(action, since=heard.since)
         event = Event(
             step=state.step,
             kind="shadow" if rule.shadow else "rule",

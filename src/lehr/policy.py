@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from lehr.errors import LehrError
-from lehr.lengths import Horizon
+from lehr.lengths import Horizon, Length, LengthLike, as_length
 from lehr.rules import Rule
+from lehr.rules.common import put
 from lehr.schedules import Curve, Schedule, constant
 from lehr.schedules.shape import number
-from lehr.spelling import Value, shown
+from lehr.spelling import Value, shown, spell
 
 __all__ = ["Bind", "Facts", "Groups", "Policy", "PolicyLike", "bind", "groups", "tracks"]
 
@@ -46,9 +47,15 @@ class Policy(Value):
         min_lr: the least LR that is written, one number or one per group; the schedule's own values are bounded too,
             except during the leading warm-up.
         max_lr: the largest, likewise.
+        cadence: how often the rules hear of the run, a positive length in any unit but observations. After update t,
+            if t + 1 is a multiple of it, they hear the mean of all finite reports of each name since the last time (NaN
+            if none was finite), and how many were not. So what is reported in between is heard at most cadence − 1
+            steps later, a loss on a GPU is read once a cadence, and many ranks speak with each other once a cadence.
+            Default: every report is heard at once; `cadence=1` differs in that `observe` waits for its update. Counts
+            of observations (patience, `"5 observations"`) count what the rules hear.
 
     Raises:
-        LehrError: not a schedule, a rule without an action, or bounds that are negative or crossed.
+        LehrError: not a schedule, a rule without an action, bounds that are negative or crossed, or a cadence of zero.
 
     Example:
         >>> import lehr
@@ -61,6 +68,7 @@ class Policy(Value):
     rules: tuple[Rule, ...]
     min_lr: Bound
     max_lr: Bound
+    cadence: Length | None
 
     def __init__(
         self,
@@ -69,6 +77,7 @@ class Policy(Value):
         *,
         min_lr: float | list[float] | tuple[float, ...] | None = None,
         max_lr: float | list[float] | tuple[float, ...] | None = None,
+        cadence: LengthLike | Length | None = None,
     ) -> None:
         if not isinstance(schedule, Schedule):
             raise LehrError(f"Policy(schedule) must be a schedule such as cosine(), got {schedule!r}")
@@ -84,17 +93,21 @@ class Policy(Value):
             raise LehrError(f"Policy(min_lr=..., max_lr=...) must have one number per group each, got {low} and {high}")
         if low is not None and high is not None and np.any(np.asarray(low) > np.asarray(high)):
             raise LehrError(f"Policy(min_lr=..., max_lr=...) must have min_lr <= max_lr, got {low!r} and {high!r}")
-        for name, value in (("schedule", schedule), ("rules", tuple(rules)), ("min_lr", low), ("max_lr", high)):
-            object.__setattr__(self, name, value)
+        beat = None if cadence is None else as_length(cadence, "Policy(cadence=...)")
+        if beat is not None and beat.amount == 0:
+            raise LehrError("Policy(cadence=...) must be a positive length, got 0; leave it out to hear every report")
+        put(self, schedule=schedule, rules=tuple(rules), min_lr=low, max_lr=high, cadence=beat)
 
     def text(self, full: bool = False) -> str:
-        """`Policy(schedule, rules=[...], min_lr=..., max_lr=...)`."""
+        """`Policy(schedule, rules=[...], min_lr=..., max_lr=..., cadence=...)`."""
         parts = [self.schedule.text(full)]
         if self.rules or full:
             parts.append(f"rules=[{', '.join(rule.text(full) for rule in self.rules)}]")
         for name, value in (("min_lr", self.min_lr), ("max_lr", self.max_lr)):
             if value is not None or full:
                 parts.append(f"{name}={list(value) if isinstance(value, tuple) else value!r}")
+        if self.cadence is not None or full:
+            parts.append(f"cadence={spell(self.cadence)}")
         return f"Policy({', '.join(parts)})"
 
     def resolve(self, horizon: Horizon | None = None, *, steps: int | None = None, lr: float | None = None) -> Curve:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lehr.errors import LehrError
@@ -14,13 +14,16 @@ from lehr.plan import Track
 __all__ = ["Reports", "as_number"]
 
 PATIENCE = 100  # steps after the warm-up in which a signal should have appeared
+UNREAD = "unread"  # in place of the value of a report that was left where it is, or that another rank heard
 
 
 class Reports:
     """What a run was told. A number is known by (name, step): the same again is not heard again."""
 
     def __init__(self, strict: bool) -> None:
-        self.last: dict[str, tuple[int, float | None]] = {}  # name → (step, value; None if it was not finite)
+        # name → (step, value; None if it was not finite, or UNREAD)
+        self.last: dict[str, tuple[int, float | str | None]] = {}
+        self.common: dict[str, int] = {}  # name → the cadence point at which all ranks last knew of it
         self._strict = strict
         self._awaited: list[tuple[int, str]] = []
 
@@ -35,13 +38,37 @@ class Reports:
             if known != step:
                 self.last[name] = (step, kept)
                 heard[name] = value
-            elif first != kept:
+            elif first not in (kept, UNREAD):
                 complaints.append(
                     f"{name} was reported twice at step {step}, as {first} and as {value}; the first is kept"
                 )
         if complaints and self._strict:
             raise LehrError("; ".join(complaints))
         return heard, complaints
+
+    def unread(self, step: int, name: str) -> bool:
+        """Note a report whose value is not looked at; whether it is the first of this step."""
+        new = self.last.get(name, (-1, None))[0] != step
+        if new:
+            self.last[name] = (step, UNREAD)
+        return new
+
+    def shared(self, step: int, names: Iterable[str]) -> None:
+        """Note what any rank has heard of."""
+        for name in names:
+            self.common[name] = step
+            self.last.setdefault(name, (step, UNREAD))
+
+    def plain(self, shares: bool) -> dict[str, list[Any]]:
+        """What to save: the last report of each name; of a rank among others, only what all of them know."""
+        if shares:
+            return {name: [step, UNREAD] for name, step in sorted(self.common.items())}
+        return {name: list(item) for name, item in self.last.items()}
+
+    def load(self, plain: Mapping[str, Sequence[Any]]) -> None:
+        """Go on from what was saved."""
+        self.last = {name: (int(step), value) for name, (step, value) in plain.items()}
+        self.common = {name: step for name, (step, _) in self.last.items()}
 
     def expect(self, tracks: Iterable[Track], horizon: Horizon) -> None:
         """Work out by which step each signal should have appeared: 100 after warm-up; metrics 2 epochs or 5 %."""

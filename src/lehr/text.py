@@ -19,7 +19,20 @@ from typing import Any
 from lehr import policy as policies
 from lehr.errors import LehrError
 from lehr.policy import Bind, Groups, Policy, PolicyLike
-from lehr.rules import Rule, Signal, Trigger, always, evaluation, loss, metric, when
+from lehr.rules import (
+    Rule,
+    Signal,
+    Trigger,
+    always,
+    evaluation,
+    greedy,
+    guard,
+    hypergradient,
+    loss,
+    metric,
+    reduce_on_plateau,
+    when,
+)
 from lehr.schedules import Schedule, maximum, minimum
 from lehr.schedules.catalogue import CATALOGUE
 from lehr.spelling import Value, brief, shown
@@ -37,15 +50,48 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {row.name: row.make for row in CATALO
     "maximum": maximum,
     "minimum": minimum,
     "evaluation": evaluation,
+    "greedy": greedy,
     "groups": policies.groups,
+    "guard": guard,
+    "hypergradient": hypergradient,
     "metric": metric,
+    "reduce_on_plateau": reduce_on_plateau,
     "when": when,
 }
 VALUES: dict[str, Value] = {"loss": loss}
 METHODS: dict[type, tuple[str, ...]] = {
     Schedule: ("then", "fade", "scaled", "repeat", "clip", "staircase", "stretch", "reverse"),
-    Signal: ("smoothed", "improves_less_than", "reaches", "plateaus", "diverges"),
-    Rule: ("scale", "saturate", "relax", "begin", "stop", "after", "rest", "at_most", "every_time"),
+    Signal: (
+        "smoothed",
+        "improves_less_than",
+        "reaches",
+        "at_least",
+        "within_best",
+        "plateaus",
+        "derails",
+        "sticks",
+        "diverges",
+        "improves_in_a_row",
+        "greedy_lr",
+        "steers",
+        "stalls",
+        "levels_off",
+        "spikes",
+    ),
+    Rule: (
+        "scale",
+        "saturate",
+        "relax",
+        "follow",
+        "begin",
+        "stop",
+        "rollback",
+        "after",
+        "rest",
+        "at_most",
+        "within",
+        "every_time",
+    ),
 }
 OPERATORS: dict[type, tuple[type, Callable[[Any, Any], Any]]] = {
     ast.Mult: (Schedule, lambda a, b: a * b),

@@ -18,6 +18,7 @@ import numpy as np
 
 from lehr.errors import LehrError
 from lehr.journal import Event
+from lehr.rules import Observation
 from lehr.version import __version__
 
 __all__ = ["Trace", "TraceWriter", "record"]
@@ -34,17 +35,20 @@ class Trace:
     """A run as columns.
 
     Attributes:
-        header: what was run: Lehr's version, the policy's text, the number of parameter groups, and what the recorder
-            added (workload, seed, hash of the data).
+        header: what was run: Lehr's version, the policy's text, the number of parameter groups and their base LRs, and
+            what the recorder added (workload, seed, hash of the data).
         columns: name → array, one entry a step. "step" and "lr" (of the first group) are always there; "lr.1", "lr.2" …
             are further groups; every reported number has its column, NaN where nothing was reported. A number that was
             reported under one of these names is in the column with "_" after its name.
         events: what happened, in order.
+        observations: what was reported, in the order in which it was heard, if it was read from a file. The columns
+            hold the same numbers, but neither tell a NaN from none nor a report at an update from one before it.
     """
 
     header: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, Column] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
 
     @classmethod
     def read(cls, path: str | Path) -> Trace:
@@ -61,7 +65,8 @@ class Trace:
         events = (Event.read(line["event"]) for line in lines[1:] if "event" in line)
         final = {_key(event): event for event in events}  # an event that went on was written again as it ended
         header = lines[0]["header"]
-        return cls(header, _columns(rows, header.get("groups", 1)), list(final.values()))
+        told = list(final.values())
+        return cls(header, _columns(rows, header.get("groups", 1)), told, _observations(rows, told))
 
 
 class TraceWriter:
@@ -108,6 +113,9 @@ class _Run(Protocol):
     def lrs(self) -> list[float]: ...
 
     @property
+    def base_lrs(self) -> Sequence[Any]: ...
+
+    @property
     def events(self) -> Iterable[Event]: ...
 
 
@@ -128,6 +136,7 @@ def record(run: _Run, path: str | Path, **header: Any) -> Iterator[TraceWriter]:
         ...         run.step(loss=0.5)
     """
     about = {"lehr": __version__, "policy": run.policy.text(full=True), "groups": len(run.lrs)}
+    about |= {"base_lrs": [float(lr) for lr in run.base_lrs]}
     known = {name: value for name, value in asdict(run.horizon).items() if value is not None}
     about |= {"horizon": known} if known else {}
     writer = TraceWriter(path, about | header)
@@ -171,6 +180,23 @@ def _columns(rows: list[dict[str, Any]], groups: int) -> dict[str, Column]:
         for name, value in (row | {_lr(k): lr for k, lr in enumerate(spread)}).items():
             columns.setdefault(name, np.full(len(merged), np.nan))[i] = math.nan if value is None else float(value)
     return columns
+
+
+def _observations(rows: list[dict[str, Any]], events: Iterable[Event]) -> list[Observation]:
+    """What was reported, row by row. The last row of a step is its update, unless the run ended before that."""
+    ended = {event.step for event in events if event.kind == "finish"} & {row["step"] for row in rows[-1:]}
+    updates = {row["step"]: i for i, row in enumerate(rows) if row["step"] not in ended}
+    return [Observation(row["step"], _reported(row), updates.get(row["step"]) == i) for i, row in enumerate(rows)]
+
+
+def _reported(row: Mapping[str, Any]) -> dict[str, float]:
+    """The reported numbers of a row, under the names that they were reported by."""
+    names = {f"{name}_": name for name in RESERVED}
+    return {
+        names.get(name, name): math.nan if value is None else float(value)
+        for name, value in row.items()
+        if name not in ("step", "lr")
+    }
 
 
 def _lr(group: int) -> str:

@@ -30,7 +30,7 @@ def patience_longer_than_the_run(subject: Subject) -> Iterator[Found]:
     for rule, trigger in _triggers(subject):
         if isinstance(trigger, Plateaus):
             most = _observations(subject, rule, trigger.signal)
-            needed = trigger.patience + (2 if trigger.flavor == "lehr" else 1)
+            needed = trigger.fewest
             if most is not None and needed > most:
                 yield Found(
                     f"{rule!r} can never fire: it needs {needed} observations of {trigger.signal.name!r}, and the run "

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lehr.cli import check, compare, convert, diff, show
+from lehr.cli import check, compare, convert, diff, replay, show
 from lehr.errors import LehrError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command(name="convert", help=convert.HELP, epilog=convert.EXAMPLES, context_
     convert.run_convert
 )
 app.command(help=diff.HELP, epilog=diff.EXAMPLES)(diff.diff)
+app.command(name="replay", help=replay.HELP, epilog=replay.EXAMPLES)(replay.run_replay)
 app.command(help=compare.HELP, epilog=compare.EXAMPLES)(compare.compare)
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from functools import singledispatch
 
-from lehr.lengths import Length
+from lehr.lengths import Length, LengthLike, as_length
 from lehr.report.wording import short
 from lehr.rules import Rule, Signal, Trigger
-from lehr.rules.actions import Action, Begin, Relax, Saturate, Scale, Stop
+from lehr.rules.actions import Action, Begin, Follow, Relax, Rollback, Saturate, Scale
+from lehr.rules.derails import Derails, Sticks
 from lehr.rules.diverges import Diverges
+from lehr.rules.greedy import Greedy
 from lehr.rules.improves import ImprovesLessThan
+from lehr.rules.levels import LevelsOff
 from lehr.rules.plateaus import Plateaus
 from lehr.rules.reaches import Reaches
+from lehr.rules.slope import Stalls
+from lehr.rules.spikes import Spikes
+from lehr.rules.steers import Steers
+from lehr.rules.streak import Streak
 from lehr.rules.trigger import Always, And, Or
 
 __all__ = ["rule_in_words"]
@@ -35,6 +42,7 @@ def _limits(rule: Rule) -> str:
         rule.not_before is not None and f"not in the first {rule.not_before.words()}",
         rule.pause is not None and f"then rest for {rule.pause.words()}",
         rule.limit is not None and ("once" if rule.limit == 1 else f"at most {rule.limit} times"),
+        rule.bounds is not None and "keeping the gain within " + " and ".join(short(bound) for bound in rule.bounds),
         rule.literal and "each time anew",
     ]
     return "".join(f", {limit}" for limit in limits if limit)
@@ -47,9 +55,14 @@ def _deed(action: Action) -> str:
         return f"multiply the LR by min(1, {short(action.eta)}·LR/(LR + {short(action.eps)}))"
     if isinstance(action, Relax):
         return f"multiply the LR by 1 − {short(action.eta)}·LR/(LR + {short(action.eps)})"
+    if isinstance(action, Follow):
+        return "change the LR accordingly"
     if isinstance(action, Begin):
         return f"begin {action.schedule!r}"
-    return "stop the run" if isinstance(action, Stop) else repr(action)
+    if isinstance(action, Rollback):
+        to = {"older": "to before that began", "best": "to the best one", "start": "to the start"}[action.to]
+        return f"go back {to} and multiply the LR by {short(action.scale)}"
+    return "stop the run" if action.weights == "last" else "stop the run with the best weights"
 
 
 @singledispatch
@@ -73,7 +86,54 @@ def _(trigger: Reaches) -> str:
 @_condition.register
 def _(trigger: Plateaus) -> str:
     kind = "" if trigger.flavor == "lehr" else f" (as {trigger.flavor} counts)"
-    return f"{_name(trigger.signal)} has not improved in more than {_observations(trigger.patience)}{kind}"
+    mean = "" if trigger.average == 1 else f", averaged over {_observations(trigger.average)},"
+    quiet = f", not counting {_observations(trigger.cooldown)} after each time" if trigger.cooldown else ""
+    return f"{_name(trigger.signal)}{mean} has not improved in more than {_times(trigger)}{kind}{quiet}"
+
+
+@_condition.register
+def _(trigger: Derails) -> str:
+    share = short(100 * trigger.lost)
+    return (
+        f"{_name(trigger.signal)} has lost {share} % of its progress for {_length(trigger.unrecovered)}, or is not "
+        f"finite in {_observations(trigger.nonfinite)} in a row"
+    )
+
+
+@_condition.register
+def _(trigger: Sticks) -> str:
+    return f"{_name(trigger.signal)} has risen above its initial level and stays there for {_length(trigger.after)}"
+
+
+@_condition.register
+def _(trigger: Streak) -> str:
+    return f"{_name(trigger.signal)} has improved on its best in {_observations(trigger.times)} in a row"
+
+
+@_condition.register
+def _(trigger: Greedy) -> str:
+    times = trigger.patience
+    return f"{_name(trigger.signal)} has improved more than {times} times in a row, or not (as transformers counts)"
+
+
+@_condition.register
+def _(trigger: Steers) -> str:
+    return f"{_name(trigger.signal)} asks for 1 + {short(trigger.rate)}·{trigger.signal.name} times the LR"
+
+
+@_condition.register
+def _(trigger: Stalls) -> str:
+    return f"no improvement of {_name(trigger.signal)} can be shown over {trigger.window.words()}"
+
+
+@_condition.register
+def _(trigger: LevelsOff) -> str:
+    return f"{_name(trigger.signal)} grows more slowly than n^{short(trigger.slope)} with the steps n"
+
+
+@_condition.register
+def _(trigger: Spikes) -> str:
+    return f"{_name(trigger.signal)} is {short(trigger.by)} standard deviations worse than usual"
 
 
 @_condition.register
@@ -102,5 +162,14 @@ def _name(signal: Signal) -> str:
     return f"{signal.name}{smoothed}" if every is None else f"{signal.name}{smoothed} (evaluated every {every.words()})"
 
 
+def _length(length: LengthLike | Length) -> str:
+    return as_length(length, "a length").words()
+
+
 def _observations(count: int) -> str:
     return "1 observation" if count == 1 else f"{count} observations"
+
+
+def _times(trigger: Plateaus) -> str:
+    means = "1 mean" if trigger.patience == 1 else f"{trigger.patience} means"
+    return _observations(trigger.patience) if trigger.average == 1 else means

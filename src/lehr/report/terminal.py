@@ -64,8 +64,9 @@ def drawing(curves: Sequence[NDArray[np.float64]], drawn_with: Sequence[Pen], wi
     figure.axes(False, side=[1])
     for values, pen in zip(curves, drawn_with, strict=True):
         figure.draw(_signal(figure, values, 4 * width, pen))
+    low, high = min(0.0, *(float(v.min()) for v in curves)), max(float(v.max()) for v in curves)
     _set_ticks(figure.ruler("x"), round_ticks(0, max(len(values) for values in curves), 6))
-    _set_ticks(figure.ruler("y"), round_ticks(0, max(float(values.max()) for values in curves), 5))
+    _set_ticks(figure.ruler("y"), round_ticks(low, high, 5))
     drawn: str = figure.build().string(colorless=all(pen.colour is None for pen in drawn_with))
     if any(pen.symbol == "*" for pen in drawn_with):
         drawn = drawn.translate(FRAME)

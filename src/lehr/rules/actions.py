@@ -6,12 +6,15 @@ Write α for the group's LR when the rule fires.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lehr.schedules import Schedule
-from lehr.spelling import Value, spell
+from lehr.spelling import Value, call, spell
 
-__all__ = ["Action", "Begin", "Relax", "Saturate", "Scale", "Stop"]
+__all__ = ["Action", "Begin", "Follow", "Relax", "Rollback", "Saturate", "Scale", "Stop", "To", "Weights"]
 
+To = Literal["older", "best", "start"]
+Weights = Literal["last", "best"]
 LARGEST_GAIN = 1e100
 
 
@@ -63,6 +66,15 @@ class Relax(Value):
 
 
 @dataclass(frozen=True, repr=False)
+class Follow(Value):
+    """gain ← gain·k as `Scale`, with the k that the trigger proposes, one for all groups or one for each."""
+
+    def text(self, full: bool = False) -> str:
+        """`follow()`."""
+        return "follow()"
+
+
+@dataclass(frozen=True, repr=False)
 class Begin(Value):
     """From the next update the rest of the plan is `schedule`, beginning at the present factor."""
 
@@ -75,14 +87,42 @@ class Begin(Value):
 
 @dataclass(frozen=True, repr=False)
 class Stop(Value):
-    """The run is done."""
+    """The run is done; with weights="best" the adapter restores the best ones."""
+
+    weights: str = "last"
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether an adapter has a part in it."""
+        return self.weights == "best"
 
     def text(self, full: bool = False) -> str:
-        """`stop()`."""
-        return "stop()"
+        """`stop(weights=…)`."""
+        return f"stop(weights={self.weights!r})" if full or self.weights != "last" else "stop()"
 
 
-Action = Scale | Saturate | Relax | Begin | Stop
+@dataclass(frozen=True, repr=False)
+class Rollback(Value):
+    """gain ← gain·scale, and the adapter restores a snapshot."""
+
+    scale: float = 0.5
+    to: str = "older"
+    skip_data: bool = True
+    since: int | None = None  # step before which the trouble had not begun; known once a rule has fired
+
+    by_hand = True
+
+    def text(self, full: bool = False) -> str:
+        """`rollback(scale=…, to=…, skip_data=…)`."""
+        arguments = {"scale": self.scale, "to": self.to, "skip_data": self.skip_data}
+        return call(Rollback, arguments, full, name="rollback")
+
+    def gain(self, gain: float, lr: float) -> float:
+        """The new gain of a group with this gain and LR."""
+        return min(gain * self.scale, LARGEST_GAIN)
+
+
+Action = Scale | Saturate | Relax | Follow | Begin | Stop | Rollback
 
 
 def _eta_eps(eta: float, eps: float, full: bool) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lehr.errors import LehrError
 from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length
 from lehr.rules.common import in_steps, method, percent, put
-from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
+from lehr.rules.trend import RISK, Estimate, TrendState, estimated, heard
+from lehr.rules.trigger import Observation, Reading, Smooth, Trigger, Verdict
 from lehr.schedules.schedule import number
 
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["ImprovesLessThan", "LessState"]
+__all__ = ["ImprovesLessThan", "LessState", "TrendMemory"]
+
+BINS = 64  # bins of the trend test in a window `over`: finer it need not look, and costs no more
 
 
 class LessState(NamedTuple):
@@ -30,6 +33,19 @@ class LessState(NamedTuple):
     words: str
 
 
+class TrendMemory(NamedTuple):
+    """Memory of `improves_less_than(test="trend")`."""
+
+    smooth: Smooth
+    bin: int | None = None  # which bin the present observations belong to: position // width
+    total: float = 0.0  # sum of the values in it
+    heard: int = 0  # number of values in it
+    seen: int = 0  # values so far, the position where `over` counts observations
+    trend: TrendState = TrendState()
+    verdict: Verdict = ""
+    words: str = ""
+
+
 @dataclass(frozen=True, repr=False)
 class ImprovesLessThan(Trigger):
     """See `Signal.improves_less_than`."""
@@ -37,20 +53,29 @@ class ImprovesLessThan(Trigger):
     signal: Signal
     improvement: float
     over: LengthLike | Length
-    test: str = "means"
+    test: str = "trend"
+    risk: float = RISK
 
     def __post_init__(self) -> None:
         share = number(self.improvement, "improves_less_than(improvement=...)")
         over = as_length(self.over, "improves_less_than(over=...)", RULE_UNITS)
+        risk = number(self.risk, "improves_less_than(risk=...)")
         if not 0 <= share < 1:
             raise LehrError(
                 f"improves_less_than(improvement=...) must be a share between 0 and 1, got {share!r}; 1 % is 0.01"
             )
         if over.amount == 0:
             raise LehrError("improves_less_than(over=...) must be a positive length, got 0")
-        if self.test != "means":
-            raise LehrError(f"improves_less_than(test=...) must be 'means', got {self.test!r}")
-        put(self, improvement=share, over=over)
+        if self.test not in ("trend", "means"):
+            raise LehrError(f"improves_less_than(test=...) must be 'trend' or 'means', got {self.test!r}")
+        if self.test == "trend" and share == 0:
+            raise LehrError(
+                "improves_less_than(0, test='trend') can never be shown: give a small share such as 0.001, "
+                "or test='means'"
+            )
+        if not 0 < risk < 0.5:
+            raise LehrError(f"improves_less_than(risk=...) must be between 0 and 0.5, got {risk!r}; 5 % is 0.05")
+        put(self, improvement=share, over=over, risk=risk)
 
     @property
     def window(self) -> Length:
@@ -59,7 +84,7 @@ class ImprovesLessThan(Trigger):
 
     def text(self, full: bool = False) -> str:
         """`signal.improves_less_than(...)`."""
-        return method(self.signal, "improves_less_than", self, ("improvement", "over", "test"), full)
+        return method(self.signal, "improves_less_than", self, ("improvement", "over", "test", "risk"), full)
 
     def signals(self) -> tuple[Signal, ...]:
         """Its one signal."""
@@ -69,30 +94,85 @@ class ImprovesLessThan(Trigger):
         """With the window in steps, unless it counts observations."""
         return replace(self, over=in_steps(self.window, horizon))
 
-    def init(self) -> LessState:
-        """No window yet."""
-        return LessState(Smooth(), None, 0.0, 0, None, False, "")
+    def init(self) -> LessState | TrendMemory:
+        """Nothing seen."""
+        return TrendMemory(Smooth()) if self.test == "trend" else LessState(Smooth(), None, 0.0, 0, None, False, "")
 
-    def update(self, state: LessState, observation: Observation) -> tuple[LessState, Reading]:
-        """Add the value to its window; at the end of a window compare it with the one before."""
+    def update(self, state: Any, observation: Observation) -> tuple[Any, Reading]:
+        """Add the value to its window or bin; judge when one is full."""
         smooth, value = self.signal.read(state.smooth, observation)
         state = state._replace(smooth=smooth)
+        if self.test == "trend":
+            return self._judged(state, observation.step, value)
+        return self._compared(state, observation.step, value)
+
+    def after_firing(self, state: Any) -> Any:
+        """The evidence is forgotten; the smoothing stays."""
+        return self.init()._replace(smooth=state.smooth)
+
+    def after_change(self, state: Any) -> Any:
+        """Values under another LR are no evidence of the trend under this one."""
+        return self.after_firing(state) if self.test == "trend" else state
+
+    # The trend
+
+    def _judged(self, state: TrendMemory, step: int, value: float | None) -> tuple[TrendMemory, Reading]:
+        if value is None or not math.isfinite(value):
+            return state, self._reading(state, False)
+        width = max(int(self.window.amount) // BINS, 1)
+        at = state.seen if self.window.unit == "observations" else step
+        looked = False
+        if state.heard and state.bin != at // width:  # its last observation came before its last step
+            state, looked = self._closed(state, width)
+        state = state._replace(bin=at // width, total=state.total + value, heard=state.heard + 1, seen=state.seen + 1)
+        if (at + 1) % width == 0:
+            state, again = self._closed(state, width)
+            looked = looked or again
+        return state, self._reading(state, looked)
+
+    def _closed(self, state: TrendMemory, width: int) -> tuple[TrendMemory, bool]:
+        """A bin is full: its mean is an observation of the trend."""
+        at = ((state.bin or 0) + 0.5) * width
+        trend, look = heard(state.trend, at, state.total / state.heard)
+        state = state._replace(bin=None, total=0.0, heard=0, trend=trend)
+        if not look:
+            return state, False
+        found = estimated(trend, self.improvement, float(self.window.amount), self.risk, self.signal.best)
+        verdict = cast(Verdict, str(found.verdict[0]))
+        return state._replace(verdict=verdict, words=self._words(found)), True
+
+    def _words(self, found: Estimate) -> str:
+        rate, low, high, noise, rho, level = (
+            float(column[0])
+            for column in (found.rate, found.rate_low, found.rate_high, found.noise, found.autocorrelation, found.level)
+        )
+        moved = f"improves {percent(rate)}" if rate >= 0 else f"gets {percent(-rate)} worse"
+        bound = f"at least {percent(low)}" if found.verdict[0] == "improving" else f"at most {percent(high)}"
+        words = (
+            f"{self.signal.name} {moved} per {self.window.words()} ({bound}, asked {percent(self.improvement)}), from "
+            f"{int(found.count[0])} observations at {level:.4g}, noise {noise:.2g}, autocorrelation {rho:.2f}"
+        )
+        if found.verdict[0] == "undecided":
+            words += f": undecided, about {found.needed[0]:.0f} more observations needed"
+        return words
+
+    def _reading(self, state: TrendMemory, fresh: bool) -> Reading:
+        return Reading(state.verdict in ("flat", "worsening"), fresh, state.words, state.verdict)
+
+    # Two means
+
+    def _compared(self, state: LessState, step: int, value: float | None) -> tuple[LessState, Reading]:
         if value is None or not math.isfinite(value):
             return state, Reading(state.holds, False, state.words)
-        late = self._is_over(state, observation.step)  # the window ended without an observation at its last step
+        late = self._is_over(state, step)  # the window ended without an observation at its last step
         if late:
             state = self._close(state)
-        begin = self._began(state, observation.step)
-        state = state._replace(begin=begin, total=state.total + value, heard=state.heard + 1)
+        state = state._replace(begin=self._began(state, step), total=state.total + value, heard=state.heard + 1)
         # A verdict of the window that ended late is not covered up: this one then closes at the next observation.
-        closes = self._is_over(state, observation.step + 1) and not (late and state.holds)
+        closes = self._is_over(state, step + 1) and not (late and state.holds)
         if closes:
             state = self._close(state)
         return state, Reading(state.holds, late or closes, state.words)
-
-    def after_firing(self, state: LessState) -> LessState:
-        """The evidence is forgotten; the smoothing stays."""
-        return self.init()._replace(smooth=state.smooth)
 
     def _is_over(self, state: LessState, step: int) -> bool:
         if state.begin is None or state.heard == 0:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
-from lehr.rules.common import method, put
+from lehr.rules.common import method, percent, put, whole
+from lehr.rules.estimators import Noise, clipped, noise_of
 from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
 from lehr.schedules.schedule import number
 
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Reaches", "ReachesState"]
+__all__ = ["Reaches", "ReachesState", "better", "bound"]
+
+
+LEAST = 8  # observations before anything is said with confidence
+LAST = 24  # observations that the means are taken over, at most
 
 
 class ReachesState(NamedTuple):
@@ -25,6 +31,10 @@ class ReachesState(NamedTuple):
     holds: bool  # whether the threshold is reached now, and the latch is open
     latched: bool  # it has fired and was not re-armed
     words: str
+    row: int = 0  # observations in a row that reached it
+    recent: tuple[float, ...] = ()  # the last values, those that tell an outlier
+    last: tuple[float, ...] = ()  # the last values, outliers pulled in
+    noise: Noise = Noise()
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,20 +44,31 @@ class Reaches(Trigger):
     signal: Signal
     threshold: float
     rearm: float | None = None
+    confidence: float | None = None
+    sustained: int = 1
 
     def __post_init__(self) -> None:
         threshold = number(self.threshold, "reaches(threshold)")
         rearm = None if self.rearm is None else number(self.rearm, "reaches(rearm=...)")
-        if rearm is not None and not self._better(threshold, rearm):
+        confidence = None if self.confidence is None else number(self.confidence, "reaches(confidence=...)")
+        sustained = whole(self.sustained, "reaches(sustained=...), a number of observations,", least=1)
+        if rearm is not None and not better(self.signal, threshold, rearm):
             raise LehrError(
                 f"reaches(rearm=...) must be worse than the threshold {threshold!r} (best={self.signal.best!r}), "
                 f"got {rearm!r}"
             )
-        put(self, threshold=threshold, rearm=rearm)
+        if confidence is not None and not 0.5 < confidence < 1:
+            raise LehrError(
+                f"reaches(confidence=...) must be between 0.5 and 1, got {confidence!r}; 95 % is 0.95, and without it "
+                "every value counts as it is"
+            )
+        if confidence is not None and sustained > 1:
+            raise LehrError("reaches(...) takes confidence= or sustained=, not both; confidence looks at many values")
+        put(self, threshold=threshold, rearm=rearm, confidence=confidence, sustained=sustained)
 
     def text(self, full: bool = False) -> str:
         """`signal.reaches(...)`."""
-        return method(self.signal, "reaches", self, ("threshold", "rearm"), full)
+        return method(self.signal, "reaches", self, ("threshold", "rearm", "confidence", "sustained"), full)
 
     def signals(self) -> tuple[Signal, ...]:
         """Its one signal."""
@@ -67,14 +88,61 @@ class Reaches(Trigger):
         state = state._replace(smooth=smooth)
         if value is None or not math.isfinite(value):
             return state, Reading(state.holds, False, state.words)
-        latched = state.latched and not (self.rearm is not None and self._better(self.rearm, value))
-        holds = not latched and (value == self.threshold or self._better(value, self.threshold))
-        words = f"{self.signal.name} {value:.6g} reached {self.threshold:.6g}" if holds else ""
-        return ReachesState(smooth, holds, latched, words), Reading(holds, True, words)
+        latched = state.latched and not (self.rearm is not None and better(self.signal, self.rearm, value))
+        state, words = self._reached(state, value) if self.confidence is None else self._shown(state, value)
+        holds = bool(words) and not latched
+        state = state._replace(holds=holds, latched=latched, words=words if holds else "")
+        return state, Reading(holds, True, state.words)
 
     def after_firing(self, state: ReachesState) -> ReachesState:
         """The latch closed, unless it was another trigger of the rule that held."""
         return state._replace(holds=False, latched=state.latched or state.holds, words="")
 
-    def _better(self, a: float, b: float) -> bool:
-        return a > b if self.signal.best == "max" else a < b
+    def after_change(self, state: ReachesState) -> ReachesState:
+        """Values under another LR are no evidence of the level under this one."""
+        return state if self.confidence is None else state._replace(recent=(), last=(), noise=Noise())
+
+    def _reached(self, state: ReachesState, value: float) -> tuple[ReachesState, str]:
+        reached = value == self.threshold or better(self.signal, value, self.threshold)
+        row = state.row + 1 if reached else 0
+        words = f"{self.signal.name} {value:.6g} reached {self.threshold:.6g}"
+        words += f" {row} times in a row" if self.sustained > 1 else ""
+        return state._replace(row=min(row, self.sustained)), words if row >= self.sustained else ""
+
+    def _shown(self, state: ReachesState, value: float) -> tuple[ReachesState, str]:
+        """Of the means of the last 2, 3, … values, has one a confidence bound beyond the threshold?"""
+        recent, inside = clipped(state.recent, value)
+        state = state._replace(recent=recent, last=(*state.last[-LAST + 1 :], inside), noise=state.noise.after(inside))
+        if len(state.last) < LEAST:
+            return state, ""
+        low, mean, count = bound(state.last, state.noise, self.confidence or 0.5, self.signal.best)
+        if not (low == self.threshold or better(self.signal, low, self.threshold)):
+            return state, ""
+        return state, (
+            f"{self.signal.name} {mean:.6g}, the mean of {count} observations, reached {self.threshold:.6g} with "
+            f"{percent(self.confidence or 0.5)} confidence (bound {low:.6g})"
+        )
+
+
+def better(signal: Signal, a: float, b: float) -> bool:
+    """Whether a is better than b."""
+    return a > b if signal.best == "max" else a < b
+
+
+def bound(last: tuple[float, ...], noise: Noise, confidence: float, best: str) -> tuple[float, float, int]:
+    """The level that the signal has at least, with its mean and number of observations.
+
+    The best of the one-sided bounds mean ∓ z·σ·√(τ/n) over the means of the last n = 2, 3, … values, with the error
+    shared among them. For a signal that improves the mean lags behind its level, so the bound is on the safe side.
+    """
+    variance, rho, known = noise_of(noise)
+    high = min(float(rho[0]) + math.sqrt((1 - float(rho[0]) ** 2) / max(known, 1)), 0.97)
+    sd = math.sqrt(float(variance[0]) * (1 + high) / (1 - high))
+    z = -NormalDist().inv_cdf((1 - confidence) / (len(last) - 1))
+    z *= 1 + (z * z + 1) / (4 * max(known / 2, 4.0))
+    sign = 1.0 if best == "max" else -1.0
+    total, found = last[-1], (-math.inf, last[-1], 1)
+    for n in range(2, len(last) + 1):
+        total += last[-n]
+        found = max(found, (sign * total / n - z * sd / math.sqrt(n), total / n, n))
+    return sign * found[0], found[1], found[2]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from lehr.errors import LehrError
 from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length
-from lehr.rules.actions import Action, Begin, Relax, Saturate, Scale, Stop
+from lehr.rules.actions import Action, Begin, Follow, Relax, Rollback, Saturate, Scale, Stop, To, Weights
 from lehr.rules.common import in_steps, whole
 from lehr.rules.signals import Signal
 from lehr.rules.trigger import Observation, Trigger
@@ -35,6 +35,8 @@ class Heard(NamedTuple):
     fires: bool
     verdict: str | None  # the new verdict, if it has changed
     words: str  # the evidence
+    since: int | None = None  # step before which what it tells of had not begun
+    by: tuple[float, ...] = ()  # the factor that the trigger proposes for the LR: one, or one a group
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,6 +48,7 @@ class Rule(Value):
     not_before: Length | None = None
     pause: Length | None = None
     times: int | None = None
+    bounds: tuple[float, float] | None = None
     literal: bool = False
     shadow: bool = False
 
@@ -57,6 +60,7 @@ class Rule(Value):
         parts += [f"after({spell(self.not_before)})"] if self.not_before is not None else []
         parts += [f"rest({spell(self.pause)})"] if self.pause is not None else []
         parts += [f"at_most({self.times})"] if self.times is not None else []
+        parts += [f"within({spell(self.bounds[0])}, {spell(self.bounds[1])})"] if self.bounds is not None else []
         parts += ["every_time()"] if self.literal else []
         return ".".join(parts)
 
@@ -93,6 +97,12 @@ class Rule(Value):
             raise LehrError(f"relax(eta=...) must be at most 1 (the LR would turn negative), got {eta!r}")
         return self._do(Relax(float(eta), _eps(eps, "relax")))
 
+    def follow(self) -> Rule:
+        """Change the LR as the trigger proposes: gain ← gain·k, with the k of `steers` or `greedy_lr`."""
+        if not self.trigger.proposes:
+            raise LehrError(f"follow() needs a trigger that says how far, such as steers(0.02), got {self.trigger!r}")
+        return self._do(Follow())
+
     def begin(self, schedule: Schedule) -> Rule:
         """From the next update the rest of the plan is `schedule`, beginning at the present factor; fires once.
 
@@ -103,9 +113,41 @@ class Rule(Value):
             raise LehrError(f"begin(schedule) must be given a schedule such as linear('10%'), got {schedule!r}")
         return self._do(Begin(schedule))
 
-    def stop(self) -> Rule:
-        """The run is done: `run.done` becomes true; loops write `if run.done: break`."""
-        return self._do(Stop())
+    def stop(self, weights: Weights = "last") -> Rule:
+        """The run is done: `run.done` becomes true; loops write `if run.done: break`.
+
+        Args:
+            weights: "last" leaves the model as it is; "best" restores the snapshot taken when the trigger's signal was
+                at its best, which needs an adapter that holds snapshots.
+        """
+        if weights not in ("last", "best"):
+            raise LehrError(f"stop(weights=...) must be 'last' or 'best', got {weights!r}")
+        return self._one_signal(self._do(Stop(weights)), weights, "stop(weights='best')")
+
+    def rollback(self, scale: float = 0.5, to: To = "older", skip_data: bool = True) -> Rule:
+        """Restore a snapshot, and scale the LR: gain ← gain·scale. Neither the step nor the schedule goes back.
+
+        Weights, buffers, the optimiser's state and the gradient scaler are restored by an adapter that holds snapshots,
+        such as `lehr.torch.Scheduler(..., snapshots=True)`. Where there is no snapshot to go back to (after a resume,
+        until the next is taken), the LR is scaled only, and the journal says so.
+
+        Args:
+            scale: positive and at most 1.
+            to: "older", the newest snapshot from before the trouble began (of the last few, else the one of the start);
+                "best", that of the best value of the trigger's signal; "start", that from before the first update.
+            skip_data: whether training goes on with the data that come next. If not, the random states are restored
+                too; that repeats the data only if nothing but they decides what comes.
+
+        Source: rollback and halving as dlib's trainer (davisking/dlib, `trainer.h`) and PaLM (arXiv 2204.02311, 5.1)
+            do; to="best" as early stopping with best weights.
+        """
+        if not 0 < number(scale, "rollback(scale=...)") <= 1:
+            raise LehrError(f"rollback(scale=...) must be positive and at most 1, got {scale!r}; 1 keeps the LR")
+        if to not in ("older", "best", "start"):
+            raise LehrError(f"rollback(to=...) must be 'older', 'best' or 'start', got {to!r}")
+        if not isinstance(skip_data, bool):
+            raise LehrError(f"rollback(skip_data=...) must be True or False, got {skip_data!r}")
+        return self._one_signal(self._do(Rollback(float(scale), to, skip_data)), to, "rollback(to='best')")
 
     # Modifiers
 
@@ -121,11 +163,32 @@ class Rule(Value):
         """Fires at most n times in a run."""
         return replace(self, times=whole(n, "at_most(n), a number of firings,", least=1))
 
+    def within(self, low: float, high: float) -> Rule:
+        """The rule leads the gain, the LR relative to what the schedule has it, neither below `low` nor above `high`.
+
+        A gain that something else has put beyond a bound stays where it is: a rule that cuts never raises.
+
+        Args:
+            low: at least 0.
+            high: above `low`; more than 1 allows the rule to raise the LR above the schedule's.
+        """
+        least, most = number(low, "within(low)"), number(high, "within(high)")
+        if not 0 <= least < most:
+            raise LehrError(f"within(low, high) needs 0 <= low < high, relative to the schedule, got {low!r}, {high!r}")
+        return replace(self, bounds=(least, most))
+
     def every_time(self) -> Rule:
         """The literal reading: fires at every observation at which the condition holds; nothing is forgotten."""
         return replace(self, literal=True)
 
     # The state machine
+
+    def bounded(self, before: float, after: float) -> float:
+        """The gain that the rule may leave behind, of one that it found and one that it wants."""
+        if self.bounds is None:
+            return after
+        low, high = self.bounds
+        return min(max(after, min(before, low)), max(before, high))
 
     def resolve(self, horizon: Horizon) -> Rule:
         """The same rule with its lengths in steps."""
@@ -163,11 +226,16 @@ class Rule(Value):
         memory = memory if self.literal else self.trigger.after_firing(memory)
         verdict = "" if not self.literal else state.verdict  # the evidence begins anew, and so does its verdict
         state = RuleState(memory, state.fired + 1, observation.step, state.seen, quiet, verdict)
-        return state, Heard(True, changed, reading.words)
+        return state, Heard(True, changed, reading.words, reading.since, reading.by)
 
     def after_change(self, state: RuleState) -> RuleState:
         """The memory after the LR was changed by another rule or by hand."""
         memory = self.trigger.after_change(state.trigger)
+        return state if memory == state.trigger else state._replace(trigger=memory, verdict="")
+
+    def after_rollback(self, state: RuleState) -> RuleState:
+        """The memory after another rule has restored a snapshot."""
+        memory = self.trigger.after_rollback(state.trigger)
         return state if memory == state.trigger else state._replace(trigger=memory, verdict="")
 
     def _asleep(self, state: RuleState, step: int) -> bool:
@@ -182,6 +250,13 @@ class Rule(Value):
             and state.last is not None
             and step <= state.last + pause.amount
         )
+
+    def _one_signal(self, rule: Rule, wanted: str, what: str) -> Rule:
+        names = list(dict.fromkeys(signal.name for signal in self.trigger.signals()))
+        if wanted == "best" and len(names) != 1:
+            heard = ", ".join(names) or "none"
+            raise LehrError(f"{what} is the best by the trigger's signal, so it needs exactly one; this has {heard}")
+        return rule
 
     def _do(self, action: Action) -> Rule:
         if self.action is not None:

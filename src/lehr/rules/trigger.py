@@ -33,6 +33,7 @@ class Observation(NamedTuple):
     numbers: Mapping[str, float]
     applied: bool  # whether it reports an applied update (`step`), or only tells (`observe`)
     bad: Mapping[str, int] = MappingProxyType({})  # non-finite reports that a gathered number leaves out
+    lrs: tuple[float, ...] = ()  # the LR of each group for the next update, for triggers that ask for it
 
 
 class Reading(NamedTuple):
@@ -42,6 +43,8 @@ class Reading(NamedTuple):
     fresh: bool  # whether the trigger looked at this observation
     words: str  # the evidence, in words with numbers; may be empty if it does not hold
     verdict: Verdict = ""  # what is true of the signal, where the trigger judges it
+    by: tuple[float, ...] = ()  # the factor it proposes for the LR: one, or one a group; for the action `follow`
+    since: int | None = None  # step before which what it tells of had not begun
 
 
 class Smooth(NamedTuple):
@@ -55,6 +58,21 @@ class Trigger(Value):
     """A condition on signals. Triggers join with `|` and `&`; `~` turns one round."""
 
     __slots__ = ()
+
+    @property
+    def heeds_warmup(self) -> bool:
+        """Whether it is shown the leading warm-up, in which all other triggers sleep."""
+        return False
+
+    @property
+    def proposes(self) -> bool:
+        """Whether its readings say by how much the LR shall change."""
+        return False
+
+    @property
+    def heeds_lrs(self) -> bool:
+        """Whether it must be shown the LRs."""
+        return False
 
     @abstractmethod
     def signals(self) -> tuple[Signal, ...]:
@@ -79,6 +97,10 @@ class Trigger(Value):
     def after_change(self, state: Any) -> Any:
         """The memory after the LR was changed by another rule or by hand: most triggers keep theirs."""
         return state
+
+    def after_rollback(self, state: Any) -> Any:
+        """The memory after another rule has restored a snapshot."""
+        return self.after_change(state)
 
     def heeds(self, observation: Observation) -> bool:
         """Whether the observation holds anything for it."""
@@ -162,6 +184,14 @@ class _Joined(Trigger):
     def signals(self) -> tuple[Signal, ...]:
         return self.left.signals() + self.right.signals()
 
+    @property
+    def heeds_warmup(self) -> bool:
+        return self.left.heeds_warmup and self.right.heeds_warmup
+
+    @property
+    def heeds_lrs(self) -> bool:
+        return self.left.heeds_lrs or self.right.heeds_lrs
+
     def heeds(self, observation: Observation) -> bool:
         return self.left.heeds(observation) or self.right.heeds(observation)
 
@@ -176,6 +206,9 @@ class _Joined(Trigger):
 
     def after_change(self, state: PairState) -> PairState:
         return PairState(self.left.after_change(state.left), self.right.after_change(state.right))
+
+    def after_rollback(self, state: PairState) -> PairState:
+        return PairState(self.left.after_rollback(state.left), self.right.after_rollback(state.right))
 
     def update(self, state: PairState, observation: Observation) -> tuple[PairState, Reading]:
         left, one = self.left.update(state.left, observation)
@@ -198,7 +231,7 @@ class And(_Joined):
 
     def _join(self, one: Reading, two: Reading) -> Reading:
         holds = one.holds and two.holds
-        return Reading(holds, one.fresh or two.fresh, _both([one, two]))
+        return Reading(holds, one.fresh or two.fresh, _both([one, two]), one.verdict or two.verdict, since=_earlier(one, two))
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,7 +247,7 @@ class Or(_Joined):
         held = [reading for reading in (one, two) if reading.holds]
         # A verdict that only stands does not fire again because the other trigger looked.
         fresh = any(reading.fresh for reading in held)
-        return Reading(bool(held), fresh, _both(held or [one, two]))
+        return Reading(bool(held), fresh, _both(held or [one, two]), one.verdict or two.verdict, since=_earlier(*held))
 
 
 class NotState(NamedTuple):
@@ -238,6 +271,16 @@ class Not(Trigger):
     def signals(self) -> tuple[Signal, ...]:
         """Those of the trigger."""
         return self.inner.signals()
+
+    @property
+    def heeds_warmup(self) -> bool:
+        """As the trigger."""
+        return self.inner.heeds_warmup
+
+    @property
+    def heeds_lrs(self) -> bool:
+        """As the trigger."""
+        return self.inner.heeds_lrs
 
     def heeds(self, observation: Observation) -> bool:
         """What the trigger heeds."""
@@ -266,6 +309,14 @@ class Not(Trigger):
     def after_change(self, state: NotState) -> NotState:
         """The trigger's own."""
         return state._replace(inner=self.inner.after_change(state.inner))
+
+    def after_rollback(self, state: NotState) -> NotState:
+        """The trigger's own."""
+        return state._replace(inner=self.inner.after_rollback(state.inner))
+
+
+def _earlier(*readings: Reading) -> int | None:
+    return min((reading.since for reading in readings if reading.since is not None), default=None)
 
 
 def _both(readings: list[Reading]) -> str:

@@ -19,11 +19,14 @@ from lehr.controller import Controller, OnChange
 from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Journal
-from lehr.lengths import Horizon, check_horizon
+from lehr.lengths import Horizon, LengthLike, check_horizon
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.text import as_policy
 from lehr.torch.evaluating import evaluating
+from lehr.torch.ranks import Ranks
+from lehr.torch.snapshot import Snapshots, as_snapshots
 from lehr.torch.values import facts_of, held, holds, put, read, rewritten, undo_rewrites, untouched
+from lehr.torch.windows import keep
 
 __all__ = ["Scheduler"]
 
@@ -53,6 +56,16 @@ class Scheduler(LRScheduler):
             the last call, so that calling too often, or an epoch late, is harmless; a fused optimiser under GradScaler
             runs its hooks for skipped updates too, and needs `step(applied=...)`. "epochs": each `step()` is one epoch.
         strict: whether two different reports of one number at one step are an error instead of a warning.
+        ranks: whether the rules of all ranks decide alike, where torch.distributed is initialised and there are rules.
+            Then the ranks speak with each other in `step()` at the policy's cadence (by default at every update), and
+            nowhere else: so every rank must call it. The rules hear the mean of all reports of all ranks; what
+            `observe()` reports waits for that. Ranks that disagree on the step, the plan, what the rules remember or an
+            LR raise a `LehrError`, all of them. A metric (not `loss`, which is local, and no evaluation) that is not
+            the same on all ranks is warned of once. Each saves the same state, which goes on with any number of ranks;
+            what was reported since the last cadence point is not in it.
+        process_group: the ranks that are meant; default: all. One of gloo spares a GPU the wait.
+        snapshots: what rules such as `rollback` go back to: a `Snapshots`, or how often one is taken of `model`; True:
+            as `Snapshots(model)`.
 
     Raises:
         LehrError: something is missing or cannot be right; nothing is found out later in the run.
@@ -82,6 +95,9 @@ class Scheduler(LRScheduler):
         on_change: OnChange = "error",
         count: Count = "calls",
         strict: bool = False,
+        ranks: bool = True,
+        process_group: Any = None,
+        snapshots: Snapshots | LengthLike | bool | None = None,
     ) -> None:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise LehrError(f"Scheduler(optimizer) must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
@@ -96,6 +112,11 @@ class Scheduler(LRScheduler):
         horizon = horizon or Horizon(steps=steps)
         if count == "epochs" and horizon.steps_per_epoch is None:
             horizon = Horizon(horizon.steps, 1, horizon.samples_per_step, horizon.tokens_per_step)
+        if process_group is not None and not ranks:
+            raise LehrError("Scheduler(process_group=...) says which ranks decide alike, and ranks=False that none do")
+        self._updates = _Updates()
+        self._ranks = Ranks.of(process_group, self._updates.all) if ranks else None
+        self._snapshots = as_snapshots(snapshots, model)
         undo_rewrites(optimizer)
         self.optimizer = optimizer
         self._count: Count = count
@@ -109,9 +130,15 @@ class Scheduler(LRScheduler):
             groups=facts,
             on_change=on_change,
             strict=strict,
+            keep=keep,
+            share=None if self._ranks is None else self._ranks.share,
+            carry_out=None if self._snapshots is None else self._snapshots.carry_out,
+            heed=None if self._snapshots is None else self._snapshots.heed,
         )
+        if self._snapshots is not None:
+            self._snapshots.attach(optimizer)
+        self._follow()
         self._written: dict[tuple[str, int], Any] = {}  # (hyperparameter, group) → the object that was written
-        self._updates = _Updates()
         self._calls = 0
         self._register()
         self._write()
@@ -144,7 +171,8 @@ class Scheduler(LRScheduler):
             applied: false for an update that was skipped (AMP overflow): nothing advances, nothing is evaluated, and
                 the numbers are not heard.
             numbers: what was measured at this update; a tensor must have one element. Without rules it is not read, so
-                a loss on a GPU costs no synchronisation.
+                a loss on a GPU costs no synchronisation. With a cadence it is added up on its device and read once a
+                cadence, unless somebody has subscribed to the steps (a trace): then each number is read at once.
 
         Raises:
             LehrError: a number that is not one.
@@ -177,6 +205,9 @@ class Scheduler(LRScheduler):
         self._controller().load_state_dict(state_dict, on_change)
         self._groups = self.optimizer.param_groups
         self._updates.taken()
+        if self._snapshots is not None:
+            self._snapshots.forget()
+        self._follow()
         self._write()
 
     # The controller's names
@@ -247,6 +278,7 @@ class Scheduler(LRScheduler):
         self._absorb()
         self._learn(policy)
         self._controller().replan(policy, **how)
+        self._follow()
         self._write()
 
     def preview(self, policy: PolicyLike | str, **how: Any) -> Difference:
@@ -269,13 +301,23 @@ class Scheduler(LRScheduler):
             if self._count == "epochs":
                 count = run.horizon.steps_per_epoch or 1
             self._watch(updates)
+            before = run.t
             run.advance(count, numbers)
+            if self._snapshots is not None:
+                self._snapshots.advanced(before, run.t)
         self._write()
 
     def _learn(self, policy: PolicyLike | str) -> None:
         """Tell the controller what the groups hold of hyperparameters that this policy will govern."""
         facts = [facts_of(group) for group in self._groups]
         self._controller().learn(_bases(as_policy(policy), facts, self._groups))
+
+    def _follow(self) -> None:
+        """Tell the snapshots what rules there are."""
+        if self._snapshots is not None:
+            facts = [facts_of(group) for group in self._groups]
+            rules = [rule for _, part, _ in tracks(self._run.policy, facts) for rule in part.rules]
+            self._snapshots.follow(rules, self._run.horizon, {name for name, _ in self._run.governed})
 
     def _controller(self) -> Controller:
         """The controller, brought up to where the fast lane has run ahead."""
@@ -346,7 +388,7 @@ class Scheduler(LRScheduler):
         if self._count == "updates" or self._calls >= WATCHED:
             return
         self._calls += 1
-        if self._calls == WATCHED:
+        if self._calls == WATCHED and self._ranks is None:
             self._hook.remove()
         if self._count == "epochs" or updates == 1 or self._updates.warned:
             return
@@ -389,7 +431,7 @@ class Scheduler(LRScheduler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._register()
-        if self._calls >= WATCHED:
+        if self._calls >= WATCHED and self._ranks is None:
             self._hook.remove()
         self._enter_lane()
 
@@ -418,13 +460,18 @@ class _Updates:
 
     def __init__(self) -> None:
         self.n = 0
+        self.before = 0
         self.warned = False
 
     def count(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self.n += 1
 
+    def all(self) -> int:
+        return self.before + self.n
+
     def taken(self) -> int:
         n, self.n = self.n, 0
+        self.before += n
         return n
 
 

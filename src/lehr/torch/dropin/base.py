@@ -52,7 +52,7 @@ class Dropin(Scheduler):
         for target, values in bases(parts).items():
             for group, value in zip(optimizer.param_groups, values, strict=True):
                 put(group, target, value)
-        super().__init__(optimizer, policy(parts))
+        super().__init__(optimizer, policy(parts), ranks=False)  # torch's never communicate
         if self._run.base_lrs != list(bases(parts)["lr"]):  # a float32 tensor rounded them
             self._run = self._rerun(self._basis)
         for i, (group, base) in enumerate(zip(optimizer.param_groups, self._originals["lr"], strict=True)):

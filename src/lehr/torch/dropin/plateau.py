@@ -1,13 +1,15 @@
 """torch's reduction on a plateau: what torch counts, mended, and the rule that reads the count.
 
-torch counts bad epochs: reports in a row that are no improvement, none of them in a cool-down. Here the count is made
-by `Judge`, a pure function, and reported to the rule `when(num_bad_epochs.reaches(patience + 1)).scale(factor)`. Two
-things are not as in torch: the margin is relative to the size of the best value, so that it also means something for
-negative ones, and a value that is not finite is no report.
+torch counts bad epochs: reports in a row that are no improvement, none of them in a cool-down. Here `Judge` makes the
+count, with the core of the trigger `plateaus`, and it is reported to the rule
+`when(num_bad_epochs.reaches(patience + 1)).scale(factor)`. Two things are not as in torch: the margin is relative to
+the size of the best value, so that it also means something for negative ones, and a value that is not finite is no
+report.
 """
 
 from __future__ import annotations
 
+import functools as ft
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +25,7 @@ from lehr.errors import LehrError
 from lehr.lengths import as_count
 from lehr.policy import tracks
 from lehr.reports import as_number
+from lehr.rules.counting import Counting, Tally
 from lehr.schedules import constant
 from lehr.schedules.schedule import number
 from lehr.spelling import shown
@@ -64,24 +67,25 @@ class Judge:
 
     def heard(self, memory: Memory, value: float) -> tuple[Memory, int]:
         """The memory after a report, and the count of bad ones that the rule reads."""
-        if not math.isfinite(value):
-            return memory, memory.num_bad_epochs
-        best, bad, pause = memory
-        if self._improves(best, value):
-            best, bad = value, 0
-        else:
-            bad += 1
-        if pause > 0:
-            bad, pause = 0, pause - 1
-        if bad > self.patience:  # the rule fires at this report
-            return Memory(best, 0, self.cooldown), bad
-        return Memory(best, bad, pause), bad
+        counting = self.counting
+        best = counting.start if memory.best is None else counting.sign * memory.best
+        tally = Tally(best, memory.num_bad_epochs, memory.cooldown_counter)
+        heard = counting.heard(tally, counting.sign * value)
+        after = counting.fired(heard.tally) if heard.fires else heard.tally
+        known = None if math.isnan(after.best) else counting.sign * after.best
+        return Memory(known, after.bad, after.pause), heard.tally.bad
 
-    def _improves(self, best: float | None, value: float) -> bool:
-        if best is None:
-            return True
-        margin = self.threshold * (abs(best) if self.threshold_mode == "rel" else 1.0)
-        return value < best - margin if self.mode == "min" else value > best + margin
+    @ft.cached_property
+    def counting(self) -> Counting:
+        """As torch counts, but for the sign of the margin and for what is not finite."""
+        return Counting(
+            better="safe" if self.threshold_mode == "rel" else "absolute",
+            margin=self.threshold,
+            sign=1.0 if self.mode == "min" else -1.0,
+            limit=self.patience + 1,
+            pause=self.cooldown,
+            finite=True,
+        )
 
 
 class Judged(Dropin):

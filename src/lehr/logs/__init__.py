@@ -1,0 +1,8 @@
+"""Logs of runs as traces: Lehr's own, and one foreign format a file.
+
+A format is a module with `recognises(text)` and `read(text, path) -> Log`, and a place in `reading.FORMATS`.
+"""
+
+from lehr.logs.reading import columns_of, read_trace
+
+__all__ = ["columns_of", "read_trace"]

@@ -1,0 +1,169 @@
+"""`read_trace`: the log of a run, whoever wrote it, as a trace."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from keyword import iskeyword
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from lehr.errors import LehrError
+from lehr.logs import jsonl, table, trainer_state
+from lehr.logs.log import Log
+from lehr.logs.meanings import UNREPORTABLE, Meanings, meanings
+from lehr.logs.steps import steps_of
+from lehr.rules import Observation
+from lehr.spelling import shown
+from lehr.trace import Column, Trace
+
+__all__ = ["columns_of", "read_trace"]
+
+FORMATS: tuple[ModuleType, ...] = (trainer_state, jsonl, table)  # the first that recognises a file reads it
+OWN = re.compile(r'\s*\{\s*"header"\s*:')
+
+
+def read_trace(path: str | Path, *, columns: Mapping[str, str] | None = None) -> Trace:
+    r"""Read the log of a run: Lehr's own trace, jsonl, csv, or the `trainer_state.json` of Hugging Face's Trainer.
+
+    The columns of step, LR and loss are found by their usual names; of a training loss under another name
+    (`train/loss`) the column is called `loss`. All other columns keep their names, made names of Python: `eval/loss`
+    becomes `eval_loss`. An empty cell is no report; NaN and infinities are observations. Rows of one step are one
+    observation. Where a log counts epochs alone, an epoch is a step; where it counts nothing, a row is one.
+
+    Args:
+        path: of the file; what it is shows from its content.
+        columns: name in the trace → column of the log, where names do not tell: `columns={"loss": "train/loss_ce"}`;
+            the names `step`, `loss` and `lr` have their meaning.
+
+    Returns:
+        A trace whose header has the entry "read": the format, which column became which name, the columns without
+        numbers that were left out, and notes on what had to be decided.
+
+    Raises:
+        LehrError: the file cannot be read or is no log; several columns could be the step, the loss or the LR; the
+            steps go back; or a column holds more than numbers.
+
+    Example:
+        >>> import tempfile
+        >>> path = f"{tempfile.mkdtemp()}/metrics.csv"
+        >>> with open(path, "w") as file:
+        ...     _ = file.write("epoch,step,train_loss,val/loss\n0,49,0.9,\n0,49,,1.1\n0,99,0.7,\n")
+        >>> trace = read_trace(path)
+        >>> trace.columns["val_loss"].tolist()
+        [1.1, nan]
+        >>> trace.header["read"]["columns"]
+        {'step': 'step', 'epoch': 'epoch', 'loss': 'train_loss', 'val_loss': 'val/loss'}
+    """
+    chosen = dict(columns or {})
+    for name in chosen:
+        if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
+            raise LehrError(f"columns={{name: column}}: a name must be one of Python's, got {shown(name)}")
+        if name in UNREPORTABLE and name not in ("step", "lr"):
+            raise LehrError(f"columns={{{name!r}: ...}}: {name!r} has another meaning; choose another name")
+    text = _text(path)
+    if OWN.match(text):
+        return _own(path, chosen)
+    for form in FORMATS:
+        if form.recognises(text):
+            log = form.read(text, str(path))
+            return _trace(log, meanings(log, str(path), chosen), str(path))
+    raise LehrError(
+        f"{path} is no log that can be read; there are traces of Lehr, jsonl, csv and trainer_state.json. Export "
+        "other logs, such as those of TensorBoard, as csv"
+    )
+
+
+def columns_of(rows: Iterable[tuple[int, Mapping[str, float]]]) -> dict[str, Column]:
+    """Rows of steps in order as columns, NaN where a row lacks a number; rows of one step become one."""
+    merged: dict[int, dict[str, float]] = {}
+    for step, numbers in rows:
+        merged.setdefault(step, {}).update(numbers)
+    names = dict.fromkeys(name for numbers in merged.values() for name in numbers)
+    columns = {name: np.array([numbers.get(name, math.nan) for numbers in merged.values()]) for name in names}
+    return {"step": np.array(list(merged), dtype=np.float64), **columns}
+
+
+def _text(path: str | Path) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise LehrError(f"cannot read {str(path)!r}: {error.strerror or error}; give the path of a log") from error
+    if "\0" in text[:4096]:
+        raise LehrError(f"{path} is a binary file; export the log as csv or jsonl")
+    return text
+
+
+def _own(path: str | Path, chosen: Mapping[str, str]) -> Trace:
+    """A trace of Lehr's, with other names for some of its columns."""
+    trace = Trace.read(path)
+    new = {column: name for name, column in chosen.items()}
+    for column, name in new.items():
+        if column not in trace.columns or column in ("step", "lr") or name in trace.columns:
+            raise LehrError(
+                f"columns={{{name!r}: {column!r}}}: a trace of Lehr can have a reported number under a new name; "
+                f"{path} holds {', '.join(trace.columns)}"
+            )
+    trace.columns = {new.get(name, name): values for name, values in trace.columns.items()}
+    trace.observations = [
+        seen._replace(numbers={new.get(name, name): value for name, value in seen.numbers.items()})
+        for seen in trace.observations
+    ]
+    back = {name: column for column, name in new.items()}
+    about = {"format": "lehr", "path": str(path), "columns": {name: back.get(name, name) for name in trace.columns}}
+    trace.header = trace.header | {"read": about | {"left_out": [], "notes": []}}
+    return trace
+
+
+def _trace(log: Log, found: Meanings, path: str) -> Trace:
+    steps, told = steps_of(log, found, path)
+    notes = [*log.notes, *told]
+    lrs: list[tuple[int, dict[str, float]]] = []
+    reports: dict[int, dict[str, float]] = {}
+    clashes: dict[str, int] = {}
+    for step, row in zip(steps, log.rows, strict=True):
+        if step is None:
+            continue
+        lrs.append((step, {_lr(k): row.numbers[c] for k, c in enumerate(found.lrs) if c in row.numbers}))
+        heard = reports.setdefault(step, {})
+        for column, name in found.names.items():
+            if column not in row.numbers:
+                continue
+            value = row.numbers[column]
+            if heard.setdefault(name, value) != value and not math.isnan(value):
+                clashes[name] = clashes.get(name, 0) + 1
+    notes += [
+        f"{name} has several values in {count} steps; the first of each is kept" for name, count in clashes.items()
+    ]
+    facts = dict(log.facts)
+    if found.step is None:
+        facts = {"steps": max(reports) + 1, "steps_per_epoch": 1} if found.epoch is not None else facts
+    about = {
+        "format": log.format,
+        "path": path,
+        "columns": _said(found),
+        "left_out": list(log.left_out),
+        "notes": notes,
+    }
+    header = {"groups": max(len(found.lrs), 1), "horizon": facts, "read": about}
+    observations = [Observation(step, numbers, True) for step, numbers in reports.items()]
+    return Trace(header, columns_of(lrs) | _without_step(columns_of(reports.items())), [], observations)
+
+
+def _said(found: Meanings) -> dict[str, str]:
+    """Name in the trace → column of the log."""
+    counted = found.step or found.epoch
+    said = {} if counted is None else {"step": counted}
+    said |= {_lr(k): column for k, column in enumerate(found.lrs)}
+    return said | {name: column for column, name in found.names.items()}
+
+
+def _without_step(columns: dict[str, Column]) -> dict[str, Column]:
+    return {name: column for name, column in columns.items() if name != "step"}
+
+
+def _lr(group: int) -> str:
+    return f"lr.{group}" if group else "lr"

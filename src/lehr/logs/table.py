@@ -1,0 +1,70 @@
+"""Tables of text: csv with any delimiter, as Lightning, Keras, W&B, MLflow and spreadsheets write them.
+
+Rows may be sparse, and several rows may tell of one step, as Lightning's do for training and validation.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from lehr.errors import LehrError
+from lehr.logs.log import Log, read_cells
+
+__all__ = ["read", "recognises"]
+
+DELIMITERS = ",;\t|"
+RANGES = ("__MIN", "__MAX")  # W&B's exports hold the range of a smoothed column beside it
+
+
+def recognises(text: str) -> bool:
+    """Whether a file that begins so is one: its first line holds several names, or the second one number."""
+    lines = text.lstrip().split("\n")
+    return any(delimiter in lines[0] for delimiter in DELIMITERS) or (len(lines) > 1 and _is_number(lines[1]))
+
+
+def read(text: str, path: str) -> Log:
+    """Read it. A torn last line is left out.
+
+    Raises:
+        LehrError: two columns of one name, a line with more or fewer cells than the first, or a column that holds more
+            than numbers.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), _dialect(text))
+    lines = [(reader.line_num, line) for line in reader if line]
+    names = [name.strip() for name in lines.pop(0)[1]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise LehrError(f"{path} has two columns named {twice[0]!r}; rename one of them")
+    notes = []
+    if lines and not text.endswith(("\n", "\r")) and len(lines[-1][1]) < len(names):
+        number, _ = lines.pop()
+        notes.append(f"line {number}, the last one, is torn and was left out")
+    rows, left_out = read_cells(_cells(names, lines, path), path)
+    ranges = {name for name in names for end in RANGES if name.endswith(end) and name.removesuffix(end) in names}
+    rows = [row._replace(numbers={n: v for n, v in row.numbers.items() if n not in ranges}) for row in rows]
+    return Log("csv", rows, [*left_out, *(name for name in names if name in ranges)], notes)
+
+
+def _cells(names: list[str], lines: list[tuple[int, list[str]]], path: str) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, line in lines:
+        if len(line) != len(names):
+            raise LehrError(f"{path}: line {number} has {len(line)} cells, and the first line has {len(names)} names")
+        yield number, {name: cell for name, cell in zip(names, line, strict=True) if name}
+
+
+def _dialect(text: str) -> type[csv.Dialect] | csv.Dialect:
+    """What the csv module makes of the beginning; a comma where it finds no delimiter."""
+    try:
+        return csv.Sniffer().sniff(text[:8192], DELIMITERS)
+    except csv.Error:
+        return csv.excel
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,123 @@
+"""The catalogue: a row for each trigger, action, modifier and recipe. Tests and documentation are made from it.
+
+A new one joins by its function and one row here; `tests/test_rules_conformance.py` then tests it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["CATALOGUE", "RuleRow"]
+
+Family = Literal["loss", "metric", "performance", "safety", "peers", "any"]
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """One trigger, action, modifier or recipe.
+
+    Attributes:
+        name: of the function or method.
+        kind: what it is.
+        family: what it reads: the loss, a metric, the evaluated model; "safety", "peers" (as they do it), or "any".
+        example: a rule or policy, as text, that uses it and can fire on `loss`, `accuracy` or `distance`.
+        what: what it does, in a few words.
+        raises: whether it may raise the LR, which only rules that say so may.
+        literal: whether every observation may act, so that no evidence is forgotten.
+    """
+
+    name: str
+    kind: Literal["trigger", "action", "modifier", "recipe"]
+    family: Family
+    example: str
+    what: str
+    raises: bool = False
+    literal: bool = False
+
+
+ACCURACY = "metric('accuracy', best='max')"
+
+CATALOGUE: tuple[RuleRow, ...] = (
+    RuleRow(
+        "improves_less_than",
+        "trigger",
+        "loss",
+        "when(loss.improves_less_than(0.05, over=40)).scale(0.5)",
+        "it is shown that the signal improves more slowly than asked (or two window means say so: test='means')",
+    ),
+    RuleRow(
+        "improves_less_than(test='means')",
+        "trigger",
+        "loss",
+        "when(loss.improves_less_than(0.05, over=40, test='means')).scale(0.5)",
+        "the mean of a window is less than so much better than that of the window before",
+    ),
+    RuleRow(
+        "plateaus",
+        "trigger",
+        "loss",
+        "when(loss.plateaus(5)).scale(0.5)",
+        "more than so many observations in a row were no improvement on the best; six flavors",
+    ),
+    RuleRow(
+        "reaches",
+        "trigger",
+        "metric",
+        f"when({ACCURACY}.reaches(0.7)).scale(0.5)",
+        "a value is as good as the threshold; once, or again after hysteresis (rearm=)",
+    ),
+    RuleRow(
+        "reaches(confidence=)",
+        "trigger",
+        "metric",
+        f"when({ACCURACY}.reaches(0.7, confidence=0.9)).scale(0.5)",
+        "the level of the signal, not one lucky value, has reached the threshold",
+    ),
+    RuleRow(
+        "reaches(sustained=)",
+        "trigger",
+        "metric",
+        f"when({ACCURACY}.reaches(0.7, rearm=0.5, sustained=3)).scale(0.5)",
+        "so many values in a row have reached the threshold",
+    ),
+    RuleRow(
+        "at_least",
+        "trigger",
+        "performance",
+        "when(evaluation('accuracy', every=5, best='max').at_least(0.7)).scale(0.5)",
+        "the evaluated model is as good as the threshold: a state, to join and to turn round",
+    ),
+    RuleRow(
+        "within_best",
+        "trigger",
+        "performance",
+        "when(~evaluation('accuracy', every=5, best='max').within_best(0.02)).scale(0.5)",
+        "the evaluated model is within a tolerance (and the noise) of its best",
+    ),
+    RuleRow("diverges", "trigger", "safety", "when(loss.diverges()).scale(0.5)", "a value is NaN or infinite"),
+    RuleRow("always", "trigger", "any", "when(always()).relax(0.01)", "after every applied update", literal=True),
+    RuleRow("&", "trigger", "any", f"when({ACCURACY}.at_least(0.5) & loss.plateaus(3)).scale(0.5)", "both hold"),
+    RuleRow("|", "trigger", "any", f"when({ACCURACY}.reaches(0.8) | loss.plateaus(8)).scale(0.5)", "one of them holds"),
+    RuleRow("~", "trigger", "any", f"when(~{ACCURACY}.at_least(0.5)).scale(0.5)", "it looked and does not hold"),
+    RuleRow("smoothed", "modifier", "any", "when(loss.smoothed(5).plateaus(5)).scale(0.5)", "a moving average is read"),
+    RuleRow("scale", "action", "any", "when(loss.plateaus(4)).scale(0.1)", "the LR times k"),
+    RuleRow("saturate", "action", "any", "when(loss.plateaus(4)).saturate(0.5)", "gain · min(1, η·α/(α + ε))"),
+    RuleRow("relax", "action", "any", "when(loss.plateaus(4)).relax(0.5)", "gain · (1 − η·α/(α + ε))"),
+    RuleRow("begin", "action", "any", "when(loss.plateaus(4)).begin(linear('50%'))", "another schedule from here"),
+    RuleRow("stop", "action", "any", "when(loss.plateaus(9)).stop()", "the run is done"),
+    RuleRow("after", "modifier", "any", "when(loss.plateaus(4)).scale(0.5).after(80)", "not before this point"),
+    RuleRow("rest", "modifier", "any", "when(loss.plateaus(4)).scale(0.5).rest(30)", "a pause after firing"),
+    RuleRow("at_most", "modifier", "any", "when(loss.plateaus(4)).scale(0.5).at_most(2)", "so many firings"),
+    RuleRow(
+        "every_time",
+        "modifier",
+        "any",
+        f"when({ACCURACY}.reaches(0.7)).scale(0.9).every_time()",
+        "the literal reading: at every observation at which it holds",
+        literal=True,
+    ),
+    RuleRow(
+        "shadow", "modifier", "any", "when(loss.plateaus(4), shadow=True).scale(0.5)", "logs what it would have done"
+    ),
+)

@@ -1,0 +1,60 @@
+"""The recipe of a guard: what rescues a run whose LR is far too high, and leaves all others alone."""
+
+from __future__ import annotations
+
+from lehr.errors import LehrError
+from lehr.lengths import LengthLike
+from lehr.rules.rule import Rule, when
+from lehr.rules.signals import Signal, loss
+from lehr.spelling import shown
+
+__all__ = ["guard"]
+
+
+def guard(
+    signal: Signal = loss,
+    *,
+    scale: float = 0.5,
+    stuck_scale: float = 0.25,
+    retries: int = 4,
+    stuck: LengthLike = "4%",
+    lost: float = 0.5,
+    unrecovered: LengthLike = "5%",
+    smooth: LengthLike = "3%",
+) -> list[Rule]:
+    """Two rules, slow to anger: back to the start from a run that sticks, to an older snapshot from one that derails.
+
+    The same as `when(signal.sticks(stuck)).rollback(stuck_scale, to="start")` and
+    `when(signal.derails(lost, unrecovered)).rollback(scale)`, each at most `retries` times. The adapter must hold
+    snapshots: `lehr.torch.Scheduler(..., model=model, snapshots=True)`.
+
+    Args:
+        signal: what to watch: the training loss, which is reported at every update.
+        scale: how much of the LR is left after a rollback, positive and at most 1.
+        stuck_scale: the same for a run that sticks.
+        retries: how often each rule may act.
+        stuck: see `Signal.sticks`.
+        lost: see `Signal.derails`.
+        unrecovered: see `Signal.derails`.
+        smooth: the window of a level, of both.
+
+    Returns:
+        the rules, for `Policy(schedule, rules=guard())` or `rules=[*guard(), other]`.
+
+    Raises:
+        LehrError: a number out of its range.
+
+    Example:
+        >>> import lehr
+        >>> for rule in lehr.guard():
+        ...     print(rule)
+        when(loss.sticks()).rollback(0.25, to='start').at_most(4)
+        when(loss.derails()).rollback().at_most(4)
+
+    Source: our choice, measured by `benchmarks/guard.py`; rollback and halving as dlib's trainer does.
+    """
+    if not isinstance(signal, Signal):
+        raise LehrError(f"guard(signal) needs a signal such as loss, got {shown(signal)}")
+    sticks = when(signal.sticks(stuck, smooth=smooth)).rollback(stuck_scale, to="start")
+    derails = when(signal.derails(lost, unrecovered=unrecovered, smooth=smooth)).rollback(scale)
+    return [sticks.at_most(retries), derails.at_most(retries)]

@@ -1,0 +1,85 @@
+"""The trigger of a signal that jumps far out of what it usually is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from lehr.errors import LehrError
+from lehr.lengths import Horizon
+from lehr.rules.common import method, put, whole
+from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
+from lehr.schedules.schedule import number
+
+if TYPE_CHECKING:
+    from lehr.rules.signals import Signal
+
+__all__ = ["Spikes", "SpikesState"]
+
+LEAST = 0.01  # a spread of less than 1 % counts as 1 %
+
+
+class SpikesState(NamedTuple):
+    """Memory of `spikes`."""
+
+    smooth: Smooth
+    heard: int  # values so far
+    mean: float  # of the logarithm, over the span
+    variance: float  # likewise
+    holds: bool
+    words: str
+
+
+@dataclass(frozen=True, repr=False)
+class Spikes(Trigger):
+    """See `Signal.spikes`."""
+
+    signal: Signal
+    by: float = 6.0
+    span: int = 200
+
+    def __post_init__(self) -> None:
+        by, span = number(self.by, "spikes(by=...)"), whole(self.span, "spikes(span=...), in observations,", least=2)
+        if by <= 0:
+            raise LehrError(f"spikes(by=...) must be a positive number of standard deviations, got {by!r}")
+        put(self, by=by, span=span)
+
+    def text(self, full: bool = False) -> str:
+        """`signal.spikes(...)`."""
+        return method(self.signal, "spikes", self, ("by", "span"), full)
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Its one signal."""
+        return (self.signal,)
+
+    def resolve(self, horizon: Horizon) -> Trigger:
+        """Unchanged: the span counts observations."""
+        return self
+
+    def init(self) -> SpikesState:
+        """Nothing seen."""
+        return SpikesState(Smooth(), 0, 0.0, 0.0, False, "")
+
+    def update(self, state: SpikesState, observation: Observation) -> tuple[SpikesState, Reading]:
+        """Compare the logarithm with its own mean; a spike enters that mean as no more than a spike needs to be."""
+        smooth, value = self.signal.read(state.smooth, observation)
+        state = state._replace(smooth=smooth)
+        if value is None or not (math.isfinite(value) and value > 0):
+            return state, Reading(state.holds, False, state.words)
+        away = math.log(value) - state.mean
+        edge = self.by * max(math.sqrt(state.variance), LEAST)
+        known = state.heard >= self.span
+        holds = known and (away if self.signal.best == "min" else -away) > edge
+        words = f"{self.signal.name} is {value:.4g}, usually {math.exp(state.mean):.4g}" if holds else ""
+        if known:
+            away = min(max(away, -edge), edge)
+        share = max(1.0 / (state.heard + 1), 2.0 / (self.span + 1.0))  # a plain mean until the span is filled
+        mean = state.mean + share * away
+        variance = (1.0 - share) * (state.variance + share * away * away)
+        state = SpikesState(smooth, state.heard + 1, mean, variance, holds, words)
+        return state, Reading(holds, True, words)
+
+    def after_firing(self, state: SpikesState) -> SpikesState:
+        """What is usual stays so."""
+        return state._replace(holds=False, words="")
