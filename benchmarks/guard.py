@@ -1,6 +1,6 @@
 """Is the guard slow to anger, and does it rescue runs whose LR is far too high? Real training tasks.
 
-    python benchmarks/guard.py --seeds 5
+    python benchmarks/guard.py --seeds 3
 
 A cell is a task with SGD (momentum 0.9) or AdamW. The tasks are the built-in workloads flights and pybytes (cut to 400
 updates), and the built-in digits in two forms: "shifted", a ReLU net at batch 64 whose images are moved by up to one
@@ -82,7 +82,7 @@ def shifted(seed: int) -> Workload:
         while True:
             rows = torch.randint(len(table), (64,), generator=draw)
             right, down = torch.randint(-1, 2, (2,), generator=draw).tolist()
-            images = table.inputs[rows].unflatten(1, (8, 8)).roll((down, right), (1, 2)).flatten(1)
+            images = table.inputs[rows].reshape(-1, 8, 8).roll((down, right), (1, 2)).flatten(1)
             yield images + 0.1 * torch.randn(images.shape, generator=draw), table.targets[rows]
 
     torch.manual_seed(seed)
@@ -127,7 +127,9 @@ def best_lr(cell: Cell) -> float:
     at = 0
     while (step := min((-1, 0, 1), key=lambda step: mean(at + step))) != 0:
         at += step
-    print(f"{cell.workload} {cell.name}: " + ", ".join(f"{cell.lr * 2.0**p:.3g}: {known[p]:.4g}" for p in sorted(known)))
+    print(
+        f"{cell.workload} {cell.name}: " + ", ".join(f"{cell.lr * 2.0**p:.3g}: {known[p]:.4g}" for p in sorted(known))
+    )
     return cell.lr * 2.0**at
 
 
@@ -177,7 +179,7 @@ def rescue(cell: Cell, lr: float, seeds: int, verbose: bool) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cells", nargs="*", help="such as digits/SGD; default: all")
-    parser.add_argument("--seeds", type=int, default=5, help="fresh seeds of each rescue (at least 2)")
+    parser.add_argument("--seeds", type=int, default=3, help="fresh seeds of each rescue (at least 2)")
     parser.add_argument("--healthy", type=int, default=9, help="healthy runs of each cell")
     parser.add_argument("--verbose", action="store_true", help="print what the guard did")
     options = parser.parse_args()

@@ -1,7 +1,8 @@
 """Real processes with torch.distributed over gloo, kept for many tests: each test has them play a script a rank.
 
 A script is a list of (what, argument): "update" (step the optimizer, then the scheduler with these numbers), "step",
-"observe", "optimizer", "skipped", "edit" (write an LR by hand), "load" (a state), "train" (a batch of this seed), "time" (steps and rounds).
+"observe", "optimizer", "skipped", "edit" (write an LR by hand), "load" (a state), "train" (a batch of this seed),
+"time" (steps, rounds).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Played:
 class Processes:
     """Workers that play scripts together."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, patience: float = 180) -> None:
+        self._patience = patience  # seconds to wait for an answer; on a busy machine the first takes long
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._workers = []
@@ -57,7 +59,7 @@ class Processes:
         return [self._answer(rank) for rank in range(len(scripts))]
 
     def _answer(self, rank: int) -> Played:
-        if not self._pipes[rank].poll(60):
+        if not self._pipes[rank].poll(self._patience):
             raise TimeoutError(f"rank {rank} hangs")
         answer = self._pipes[rank].recv()
         if isinstance(answer, str):

@@ -86,10 +86,12 @@ def torch(case: Case, values: Sequence[float], eps: float = TORCH_EPS) -> list[f
 
 def keras(case: Case, values: Sequence[float]) -> list[float]:
     """`keras.callbacks.ReduceLROnPlateau` on a stub of a model."""
-    from keras.callbacks import ReduceLROnPlateau
+    import keras
 
+    precision = keras.config.floatx()
+    keras.config.set_floatx("float32")  # as by default; other tests change it
     model = SimpleNamespace(optimizer=SimpleNamespace(learning_rate=np.float64(1.0)))
-    callback = ReduceLROnPlateau(
+    callback = keras.callbacks.ReduceLROnPlateau(
         factor=HALF, patience=case.patience, mode=case.best, min_delta=case.margin, cooldown=case.cooldown
     )
     callback.set_model(model)
@@ -98,6 +100,7 @@ def keras(case: Case, values: Sequence[float]) -> list[float]:
     for epoch, value in enumerate(values):
         callback.on_epoch_end(epoch, {"val_loss": value})
         lrs.append(float(model.optimizer.learning_rate))
+    keras.config.set_floatx(precision)
     return lrs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools as ft
 import json
 import math
 import random
@@ -13,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lehr
+from lehr.gather import Sum
 from lehr.plan import Plan
 from lehr.rules import Observation
 
@@ -51,17 +53,17 @@ def cut(reports: Reports, cadence: int) -> list[tuple[int, dict[str, float], dic
         names = {name for report in reports[end - cadence : end] for name in report}
         values = {name: [r[name] for r in reports[end - cadence : end] if name in r] for name in names}
         finite = {name: [x for x in of_name if math.isfinite(x)] for name, of_name in values.items()}
-        means = {name: running_sum(xs) / len(xs) if xs else math.nan for name, xs in finite.items()}
+        means = {name: mean(xs) if xs else math.nan for name, xs in finite.items()}
         bad = {name: len(values[name]) - len(xs) for name, xs in finite.items() if len(xs) < len(values[name])}
         windows.append((end - 1, means, bad))
     return windows
 
 
-def running_sum(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     total = values[0]  # `sum` compensates for rounding, and begins at an integer 0
     for value in values[1:]:
         total += value
-    return total
+    return sorted([min(values), total / len(values), max(values)])[1]
 
 
 def same(one: Mapping[str, float], other: dict[str, float]) -> bool:
@@ -89,6 +91,16 @@ def test_a_window_without_a_finite_report_is_heard_as_nan(heard: list[Observatio
         run.step(loss=value)
     assert math.isnan(heard[0].numbers["loss"])
     assert heard[0].bad == {"loss": 3}
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 50), st.integers(1, 50))
+@example(0.1, 3, 1)
+@example(0.95, 7, 3)
+def test_the_mean_of_equal_numbers_is_that_number(value: float, count: int, ranks: int) -> None:
+    one = whole = ft.reduce(Sum.plus, [value] * count, Sum())
+    for _ in range(ranks - 1):
+        whole = whole.both(one)
+    assert whole.mean == value
 
 
 def test_a_window_without_any_report_is_heard_as_empty(heard: list[Observation]) -> None:
@@ -348,9 +360,10 @@ def test_sums_that_overflow_are_saved_as_text_and_go_on() -> None:
     for _ in range(3):
         run.step(loss=1.5e308)
     state = json.loads(json.dumps(run.state_dict(), allow_nan=False))
-    assert state["window"] == {"since": 0, "sums": {"loss": ["inf", 3, 0]}}
+    assert state["window"] == {"since": 0, "sums": {"loss": ["inf", 3, 0, 1.5e308, 1.5e308]}}
     again.load_state_dict(state)
     assert again.state_dict() == state
+    assert Sum(math.inf, 3, 0, 1.5e308, 1.5e308).mean == 1.5e308
 
 
 def test_a_state_from_before_there_were_windows_is_loaded() -> None:
@@ -359,7 +372,7 @@ def test_a_state_from_before_there_were_windows_is_loaded() -> None:
         run.step(**report)
         again.step(**report)
     state = run.state_dict()
-    assert state.pop("window")["sums"]["loss"][1:] == [2, 0]
+    assert state.pop("window")["sums"]["loss"][1:3] == [2, 0]
     again.load_state_dict(state)
     assert "window" not in again.state_dict()
     assert "window" not in started(None).state_dict()
@@ -398,13 +411,13 @@ class Elsewhere:
 class There:
     """A sum of such numbers."""
 
-    def __init__(self, start: lehr.gather.Sum, log: list[str]) -> None:
+    def __init__(self, start: Sum, log: list[str]) -> None:
         self.sum, self.log = start, log
 
     def plus(self, value: Elsewhere) -> There:
         return There(self.sum.plus(value.value), self.log)
 
-    def read(self) -> lehr.gather.Sum:
+    def read(self) -> Sum:
         self.log.append("read")
         return self.sum
 

@@ -53,8 +53,9 @@ def test_a_warmup_without_a_target_has_no_effect_and_the_finding_says_so() -> No
 
 def test_a_cooldown_counts_one_observation_less_and_the_finding_says_so() -> None:
     found = lehr.convert({"monitor": "val_loss", "cooldown": 3})
-    assert "rest('2 observations')" in repr(found.policy)
-    assert "C103" in [item.code for item in found.findings]
+    assert "flavor='keras', cooldown=3)" in repr(found.policy)
+    (note,) = [item for item in found.findings if item.code == "C107"]
+    assert "keeps 2 observations from counting" in note.reason
 
 
 @pytest.mark.parametrize(

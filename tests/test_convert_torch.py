@@ -243,16 +243,23 @@ def test_in_a_chain_what_torch_overwrites_is_multiplied() -> None:
     mode=st.sampled_from(["min", "max"]),
     by=st.sampled_from(["rel", "abs"]),
     margin=st.sampled_from([0.0, 1e-4, 0.3]),
+    cooldown=st.integers(0, 3),
     floor=st.sampled_from([0.0, 0.01]),
     eps=st.sampled_from([1e-8, 0.02]),
 )
-def test_reduce_on_plateau_is_torch_without_a_cooldown(
-    losses: list[float], factor: float, patience: int, mode: str, by: str, margin: float, floor: float, eps: float
+def test_reduce_on_plateau_is_torch(
+    losses: list[float],
+    factor: float,
+    patience: int,
+    mode: str,
+    by: str,
+    margin: float,
+    cooldown: int,
+    floor: float,
+    eps: float,
 ) -> None:
     trained = optimizer()
-    scheduler = schedulers.ReduceLROnPlateau(
-        trained, mode, factor, patience, margin, by, min_lr=floor, eps=eps
-    )  # fmt: skip
+    scheduler = schedulers.ReduceLROnPlateau(trained, mode, factor, patience, margin, by, cooldown, floor, eps)
     found = lehr.convert(scheduler, metric="loss")
     assert lehr.parse(repr(found.policy)) == found.policy
     assert lehr.convert(scheduler.state_dict(), metric="loss").policy == found.policy
@@ -265,8 +272,8 @@ def test_reduce_on_plateau_is_torch_without_a_cooldown(
 
 def test_a_plateau_names_what_torch_leaves_open() -> None:
     found = lehr.convert(schedulers.ReduceLROnPlateau(optimizer(), cooldown=3))
-    assert [item.code for item in found.findings][:3] == ["C101", "C107", "C107"]
-    assert "rest('3 observations')" in repr(found.policy)
+    assert [item.code for item in found.findings][:2] == ["C101", "C107"]
+    assert "flavor='torch', cooldown=3)" in repr(found.policy)
 
 
 def test_a_scheduler_in_mid_run_is_read_from_its_beginning() -> None:

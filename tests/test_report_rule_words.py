@@ -21,6 +21,14 @@ RULES = {
         "when loss has not improved in more than 1 observation (as torch counts) or loss is not finite, "
         "multiply the LR by 0.1, then rest for 2 epochs"
     ),
+    "when(loss.plateaus(1, cooldown=2, average=4)).scale(0.1)": (
+        "when loss, averaged over 4 observations, has not improved in more than 1 mean, not counting 2 means "
+        "after each time, multiply the LR by 0.1"
+    ),
+    "when(loss.plateaus(3, flavor='keras', cooldown=1)).scale(0.1)": (
+        "when loss has not improved in more than 3 observations (as keras counts), not counting 1 "
+        "observation after each time, multiply the LR by 0.1"
+    ),
     "when(always()).relax(0.001)": "when an update is done, multiply the LR by 1 − 0.001·LR/(LR + 1e-8)",
     "when(loss.reaches(1) & loss.reaches(2)).scale(2).every_time()": (
         "when loss reaches 1 and loss reaches 2, multiply the LR by 2, each time anew"

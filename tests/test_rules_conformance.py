@@ -69,7 +69,8 @@ def fed(run: lehr.Controller, kind: str, until: int = STEPS) -> Iterator[tuple[i
         t = run.t
         run.clock[0] = t  # type: ignore[attr-defined]
         yield t, run.lr
-        run.step(**{name: value for name, value in signals(kind)[t].items() if name not in evaluated})
+        numbers: dict[str, Any] = {name: value for name, value in signals(kind)[t].items() if name not in evaluated}
+        run.step(**numbers)
 
 
 def trail(what: Any, kind: str, **how: Any) -> list[tuple[int, float]]:

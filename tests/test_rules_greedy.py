@@ -149,6 +149,7 @@ def drawn_case(rng: random.Random) -> tuple[dict[str, Any], list[float], list[fl
     options: dict[str, Any] = {name: rng.choice(choices) for name, choices in FAST.items()}
     options |= {"factor": rng.choice([0.5, 0.8, 0.95]), "average": rng.choice([1, 1, 3])}
     options |= {"threshold": rng.choice([0.0, 1e-6, 0.03]), "threshold_mode": rng.choice(["abs", "rel"])}
+    options |= {"eps": rng.choice([1e-8, 1e-8, 0.03])}
     options |= {"min_lr": rng.choice([0.0, 1e-3, 0.02]), "max_lr": rng.choice([1.0, 0.3])}
     lrs = [rng.choice([5e-5, 1e-3, 0.1, 0.7]) * rng.uniform(0.9, 1.1) for _ in range(2)]
     level, fall, noise = rng.choice([1.0, 0.0, -2.0]), rng.choice([0.0, 0.05, 0.5]), rng.choice([0.0, 0.05])

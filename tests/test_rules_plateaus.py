@@ -82,6 +82,7 @@ def memory(best: float | str | None, bad: int, words: str = "", **more: Any) -> 
 
 
 ONE_TOO_MANY = "m has not improved on 2 in 2 observations (now 2.5)"
+NOT_SEEN = "m has not improved on 1e+09 in 1 observation (now 1e+09)"
 TRANSITIONS: list[tuple[str, dict[str, Any], PlateausState, float, PlateausState]] = [
     ("the first value is the best", {}, memory(None, 0), 2.0, memory(2.0, 0)),
     ("better by more than the margin", {}, memory(2.0, 1), 1.7, memory(1.7, 0)),
@@ -100,9 +101,18 @@ TRANSITIONS: list[tuple[str, dict[str, Any], PlateausState, float, PlateausState
         memory(2.0, 0, mean=2.0, gathered=2),
     ),
     ("the last of a mean", {"average": 3}, memory(2.0, 0, mean=2.0, gathered=2), 2.0, memory(2.0, 1)),
+    (
+        "one mean too many",
+        {"average": 3},
+        memory(2.0, 1, mean=2.0, gathered=2),
+        2.0,
+        memory(2.0, 2, "m has not improved on 2 in 2 means of 3 observations (now 2)"),
+    ),
     ("Keras takes a first infinity", {"flavor": "keras"}, memory(None, 0), INF, memory("inf", 0)),
     ("and what is below it", {"flavor": "keras"}, memory("inf", 0), 5.0, memory(5.0, 0)),
     ("nothing is below minus infinity", {"flavor": "torch"}, memory("-inf", 0), -9.0, memory("-inf", 1)),
+    ("Keras compares in float32", {"flavor": "keras"}, memory(1e9, 0), 1e9 - 10, memory(1e9, 1, NOT_SEEN)),
+    ("optax too", {"flavor": "optax", "margin_mode": "abs"}, memory(1e9, 0), 1e9 - 10, memory(1e9, 1, NOT_SEEN)),
     (
         "a mean that is spoiled",
         {"flavor": "optax", "average": 3},
@@ -230,6 +240,8 @@ def test_texts_of_before_still_mean_the_same() -> None:
         ("loss.plateaus(1, margin=1)", "between 0 and 1"),
         ("loss.plateaus(1, margin=-0.1, margin_mode='abs')", "margin"),
         ("loss.plateaus(1, flavor='mxnet')", "must be one of 'lehr' or 'torch'"),
+        ("loss.plateaus(1, flavor=[1])", "must be one of"),
+        ("loss.plateaus(1, margin_mode=[1])", "must be 'rel' or 'abs'"),
         ("loss.plateaus(1, margin_mode='relative')", "must be 'rel' or 'abs', got 'relative'"),
         ("loss.plateaus(1, flavor='keras', margin_mode='rel')", "must be 'abs', got 'rel'"),
         ("loss.plateaus(1, flavor='fastai', cooldown=1)", "knows no cooldown, as fastai does not"),

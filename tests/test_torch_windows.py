@@ -23,6 +23,7 @@ RULES = "when(loss.plateaus(1)).scale(0.5)"
 LOSSES = [math.sin(t) + 0.1 * t for t in range(30)]
 LOSSES[7] = math.nan
 CPU = torch.device("cpu")
+NUMBERS = st.floats(-1e9, 1e9)
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def policy(cadence: int | None = 4) -> str:
 @given(
     st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),
     st.lists(st.floats(width=16), max_size=20),
-    st.builds(Sum, st.floats(-1e9, 1e9), st.integers(0, 99), st.integers(0, 9)),
+    st.builds(Sum, NUMBERS, st.integers(0, 99), st.integers(0, 9), NUMBERS, NUMBERS),
 )
 def test_a_sum_on_a_device_has_the_bits_of_the_sum_on_the_host(
     dtype: torch.dtype, values: list[float], start: Sum
@@ -135,7 +136,7 @@ def test_a_sum_that_was_begun_in_inference_mode_goes_on_outside_of_it() -> None:
     with torch.inference_mode():
         sums = OnDevice(Sum(), CPU).plus(torch.tensor(1.5))
         inner = torch.tensor(2.5)
-    assert sums.plus(inner).plus(torch.tensor(0.5, requires_grad=True)).read() == Sum(4.5, 3, 0)
+    assert sums.plus(inner).plus(torch.tensor(0.5, requires_grad=True)).read() == Sum(4.5, 3, 0, 0.5, 2.5)
 
 
 def test_more_than_one_element_is_an_error_that_names_the_mean(device: list[str]) -> None:
@@ -163,7 +164,7 @@ def test_a_tensor_of_which_each_rank_has_a_part_is_refused_and_a_whole_one_is_re
         update(scheduler(policy()), loss=placed(1.0, Replicate(), Shard(0)))
     onto = keep("loss", placed(1.5, Replicate()))
     assert onto is not None
-    assert onto(Sum(1.0, 1, 0)).read() == Sum(2.5, 2, 0)
+    assert onto(Sum(1.0, 1, 0, 1.0, 1.0)).read() == Sum(2.5, 2, 0, 1.0, 1.5)
 
 
 @pytest.mark.parametrize("value", [1.0, torch.tensor(1.0), "text"])

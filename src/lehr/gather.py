@@ -1,13 +1,13 @@
 """Gathering: what was reported since the rules last heard of the run.
 
-A window holds for each name that a rule reads the sum of its finite reports, in the order in which they came, how many
-they were, and how many others there were. At a cadence point the rules hear the means, and a new window begins.
+A window holds for each name that a rule reads the sum of its finite reports, in the order in which they came, their
+number and range, and how many others there were. At a cadence point the rules hear the means, and a new window begins.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from lehr.errors import LehrError
@@ -30,12 +30,19 @@ class Sum(NamedTuple):
     total: float = -0.0  # of the finite ones, in order; -0.0 is what leaves every number as it is when added
     finite: int = 0  # how many they were
     bad: int = 0  # those that were not finite
+    low: float = math.inf  # the least of the finite ones
+    high: float = -math.inf  # the greatest
 
     def plus(self, value: float) -> Sum:
         """One report more."""
         if math.isfinite(value):
-            return Sum(self.total + value, self.finite + 1, self.bad)
-        return Sum(self.total, self.finite, self.bad + 1)
+            return Sum(self.total + value, self.finite + 1, self.bad, min(self.low, value), max(self.high, value))
+        return self._replace(bad=self.bad + 1)
+
+    def both(self, other: Sum) -> Sum:
+        """These reports and then those."""
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return Sum(self.total + other.total, self.finite + other.finite, self.bad + other.bad, low, high)
 
     def read(self) -> Sum:
         """Itself."""
@@ -43,8 +50,11 @@ class Sum(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Of the finite reports; NaN if there are none."""
-        return self.total / self.finite if self.finite else math.nan
+        """Of the finite reports; NaN if there are none.
+
+        Rounding does not take it beyond them: the mean of equal numbers is that number, on however many ranks.
+        """
+        return min(max(self.total / self.finite, self.low), self.high) if self.finite else math.nan
 
 
 class Window(NamedTuple):
@@ -152,18 +162,23 @@ class Gathering:
         """The open window as JSON-plain data; empty if nothing was gathered."""
         if self._since is None:
             return {}
-        sums = {name: [_plain(item.total), item.finite, item.bad] for name, item in self._read().items()}
+        sums = {name: [_plain(number) for number in item] for name, item in self._read().items()}
         return {"since": self._since, "sums": sums}
 
     def load(self, plain: Mapping[str, Any]) -> None:
         """Go on with a saved window."""
         self._since = plain.get("since")
         saved: Mapping[str, Any] = plain.get("sums", {})
-        self._tallies = {name: Sum(float(item[0]), *item[1:]) for name, item in saved.items() if name in self.names}
+        self._tallies = {name: _saved(item) for name, item in saved.items() if name in self.names}
 
     def _read(self) -> dict[str, Sum]:
         return {name: self._tallies[name].read() for name in self.names if name in self._tallies}
 
 
-def _plain(total: float) -> float | str:
-    return total if math.isfinite(total) else str(total)  # a sum of finite numbers can overflow; JSON has no infinity
+def _plain(number: float) -> float | str:
+    return number if math.isfinite(number) else str(number)  # sums can overflow; JSON has no infinity
+
+
+def _saved(plain: Sequence[Any]) -> Sum:
+    total, finite, bad, low, high = plain
+    return Sum(float(total), int(finite), int(bad), float(low), float(high))

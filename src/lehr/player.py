@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from lehr.controller import Controller
 from lehr.rules import Observation
-from lehr.trace import RESERVED
+from lehr.trace import RESERVED, Column
 
 __all__ = ["Player", "Standing"]
 
@@ -26,8 +28,10 @@ class Player:
 
     def __init__(self, run: Controller, own: bool) -> None:
         self.notes: list[str] = []
-        self.rows: list[tuple[int, dict[str, float]]] = []
         self._run = run
+        self._steps: list[int] = []  # a row for each advance and each report between two
+        self._lrs: list[list[float]] = [[] for _ in run.lrs]
+        self._heard: list[tuple[int, Mapping[str, float]]] = []
         self._own = own  # Lehr's own: each advance has its row. Elsewhere what lies between rows is updates in silence
         self._due, run._evaluations = run._evaluations, set()  # called here, with what the log holds
         self._kept: dict[str, float] = {}  # for evaluations: what was reported since the last
@@ -46,6 +50,21 @@ class Player:
                 break
         self._run.finish()
 
+    def columns(self) -> dict[str, Column]:
+        """The LR at every step, and what was heard, as the columns of a trace."""
+        steps = np.array(self._steps, dtype=np.float64)
+        last = np.append(steps[1:] != steps[:-1], [True] * bool(len(steps)))  # the row of an update comes last
+        columns = {"step": steps[last]}
+        columns |= {f"lr.{k}" if k else "lr": np.array(lrs)[last] for k, lrs in enumerate(self._lrs)}
+        rows = np.searchsorted(columns["step"], [step for step, _ in self._heard])
+        for row, (_, numbers) in zip(rows, self._heard, strict=True):
+            for name, value in numbers.items():
+                given = f"{name}_" if name in RESERVED else name
+                if given not in columns:
+                    columns[given] = np.full(len(columns["step"]), np.nan)
+                columns[given][row] = value
+        return columns
+
     def standings(self) -> list[Standing]:
         """Which verdict stood when."""
         return sorted([*self._ended, *self._standing.values()], key=lambda standing: standing.first)
@@ -53,8 +72,8 @@ class Player:
     def _hear(self, observation: Observation) -> bool:
         """Hear one observation; false if the run is over before it."""
         run, step = self._run, observation.step
-        while run.t < step and not run.done and not (self._own and observation.applied):
-            self._advance(1, {})
+        if not (self._own and observation.applied):
+            self._pass(step)
         if run.done and (observation.applied or run.t < step):
             return False
         evaluated = {name for name, _ in self._due}
@@ -66,6 +85,24 @@ class Player:
             run.observe(**numbers)
             self._judge()
         return True
+
+    def _pass(self, step: int) -> None:
+        """Let updates go by in silence up to `step`: at once, where no rule heeds that."""
+        run = self._run
+        tracks = run._tracks
+        silence = Observation(run.t, {}, True)
+        heeded = any(rule.trigger.heeds(silence) for track in tracks for rule in track.plan.rules)
+        gathered = any(track.plan.policy.cadence is not None for track in tracks)
+        while run.t < step and not run.done:
+            if heeded or gathered or self._kept:
+                self._advance(1, {})
+                continue
+            table = run.ahead()
+            stop = min(step, table.start + table.size, step if table.end is None else table.end)
+            self._steps.extend(range(run.t, stop))
+            for column, values in zip(self._lrs, table.columns["lr"], strict=True):
+                column.extend(values[run.t - table.start : stop - table.start])
+            run.glide(stop)
 
     def _advance(self, count: int, numbers: dict[str, float]) -> None:
         run = self._run
@@ -83,9 +120,12 @@ class Player:
                     self._ended.append(standing._replace(last=step))
                     standing = None
                 if memory.verdict:
-                    first = step if standing is None else standing.first
-                    self._standing[i, k] = Standing(rule.text(), memory.verdict, first, step)
+                    standing = standing or Standing(rule.text(), memory.verdict, step, step)
+                    self._standing[i, k] = standing._replace(last=step)
 
     def _note_row(self, step: int, lrs: Sequence[float], numbers: Mapping[str, float]) -> None:
-        row = {f"lr.{k}" if k else "lr": lr for k, lr in enumerate(lrs)}
-        self.rows.append((step, row | {f"{name}_" if name in RESERVED else name: v for name, v in numbers.items()}))
+        self._steps.append(step)
+        for column, lr in zip(self._lrs, lrs, strict=True):
+            column.append(lr)
+        if numbers:
+            self._heard.append((step, numbers))

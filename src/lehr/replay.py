@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import re
 import warnings
@@ -16,7 +17,7 @@ from lehr.controller import Controller
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event
 from lehr.lengths import Horizon
-from lehr.logs import columns_of, read_trace
+from lehr.logs import read_trace
 from lehr.player import Player, Standing
 from lehr.policy import PolicyLike, tracks
 from lehr.rules import Observation, Rule, Signal
@@ -27,7 +28,7 @@ __all__ = ["Replay", "replay"]
 
 _LR = re.compile(r"lr(\.\d+)?")
 _GIVEN = re.compile(r"step|lr(\.\d+)?")  # columns that are no reports
-SAME = 1e-6  # relative: two LRs as near as this are one, as a log may have rounded it
+SAME = 5e-3  # relative: two LRs as near as this are one, as many logs round to three digits
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,20 @@ class Replay:
 
     @property
     def parts_at(self) -> int | None:
-        """The first step at which the LR is not the recorded one; where none was recorded, after the first action."""
-        recorded, lr = self.recorded_lr, self.trace.columns["lr"]
-        known = np.isfinite(recorded)
-        if not known.any():
-            return self.firings[0].step if self.firings else None
-        off = known & (np.abs(lr - recorded) > SAME * np.maximum(np.abs(lr), np.abs(recorded)))
-        return int(self.trace.columns["step"][off.argmax()]) if off.any() else None
+        """The first step at which the LR is not the recorded one, as far as that is known; None if it always is.
+
+        Where the LR was recorded now and then, that is the first action since it was last the same.
+        """
+        log, steps = self.log.columns, self.trace.columns["step"]
+        known = np.isfinite(log.get("lr", np.full(len(log["step"]), np.nan)))
+        both, here, there = np.intersect1d(steps, log["step"][known], return_indices=True)
+        ours, recorded = self.trace.columns["lr"][here], log["lr"][known][there] if known.any() else np.array([])
+        off = np.flatnonzero(np.abs(ours - recorded) > SAME * np.maximum(np.abs(ours), np.abs(recorded)))
+        first = off[0] if len(off) else len(both)
+        same_until = both[first - 1] if first else -1
+        parted = both[first] if len(off) else steps[-1] if len(steps) else -1
+        acted = (event.step for event in self.firings if same_until < event.step <= parted)
+        return next(acted, int(parted) if len(off) else None)
 
     def words(self) -> list[str]:
         """What came out, as sentences: the actions, the caveat, the notes."""
@@ -167,6 +175,9 @@ def replay(
     seen = _told(trace)
     if not seen:
         raise LehrError("the log holds no step; replay needs at least one")
+    for before, after in itertools.pairwise(seen):
+        if after.step < before.step + (before.applied and after.applied):
+            raise LehrError(f"the steps of a log must increase, got {after.step} after {before.step}")
     bases, origin = _bases(trace, lr)
     facts, notes = _horizon(trace, seen, steps, horizon)
     if names is not None and len(names) != len(bases):
@@ -175,7 +186,8 @@ def replay(
     governed = tracks(chosen, groups)
     rules = tuple(rule for _, part, _ in governed for rule in part.rules)
     signals = [signal for rule in rules for signal in rule.trigger.signals()]
-    _refuse_unknown(signals, seen)
+    if policy is not None:  # what the run itself was never told is no mistake here
+        _refuse_unknown(signals, seen)
     run = Controller(
         chosen,
         {target: (1.0,) * len(bases) for target, _, _ in governed} | {"lr": bases},  # all but LRs are seen as factors
@@ -190,7 +202,7 @@ def replay(
         player.play(seen)
     header = {"policy": run.policy.text(full=True), "groups": len(bases), "base_lrs": list(bases)}
     header["horizon"] = {name: value for name, value in asdict(run.horizon).items() if value is not None}
-    would = Trace(header, columns_of(player.rows), list(run.events))
+    would = Trace(header, player.columns(), list(run.events))
     return Replay(would, trace, chosen, rules, tuple(player.standings()), (origin, *notes, *player.notes))
 
 

@@ -1,7 +1,8 @@
 """Traces: the columnar record of a run, written as it goes, one JSON object a line.
 
-The first line is the header; after it come one line a step (and one a report between steps, which is read back into the
-row of its step), and one an event. A killed run leaves at most a torn last line, and reads back to the last whole one.
+The first line is the header; after it come one line a step (and one a report between steps, with `"applied": false`,
+which is read back into the row of its step), and one an event. A killed run leaves at most a torn last line, and reads
+back to the last whole one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Column = np.ndarray[Any, np.dtype[np.float64]]
 Key = tuple[int, str, str, tuple[float, ...]]
 FORMAT = 1
 _encode = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps would make an encoder a line
-RESERVED = ("header", "event", "step", "lr")
+RESERVED = ("header", "event", "step", "lr", "applied")
 
 
 @dataclass
@@ -65,8 +66,7 @@ class Trace:
         events = (Event.read(line["event"]) for line in lines[1:] if "event" in line)
         final = {_key(event): event for event in events}  # an event that went on was written again as it ended
         header = lines[0]["header"]
-        told = list(final.values())
-        return cls(header, _columns(rows, header.get("groups", 1)), told, _observations(rows, told))
+        return cls(header, _columns(rows, header.get("groups", 1)), list(final.values()), _observations(rows))
 
 
 class TraceWriter:
@@ -78,11 +78,12 @@ class TraceWriter:
         self._written: dict[Key, Event] = {}
         self._write({"header": {"format": FORMAT, **header}})
 
-    def row(self, step: int, lrs: Sequence[float], numbers: Mapping[str, float]) -> None:
-        """The LR that update `step` used, and what was reported at it."""
+    def row(self, step: int, lrs: Sequence[float], numbers: Mapping[str, float], applied: bool = True) -> None:
+        """The LR that update `step` used, and what was reported at it, or (if it is not applied yet) before it."""
         values = [_json(lr) for lr in (lrs if len(set(lrs)) > 1 else lrs[:1])]
         reported = {f"{name}_" if name in RESERVED else name: _json(value) for name, value in numbers.items()}
-        self._write({"step": step, "lr": values if len(values) > 1 else values[0], **reported})
+        row: dict[str, Any] = {"step": step, "lr": values if len(values) > 1 else values[0]}
+        self._write({**row, **({} if applied else {"applied": False}), **reported})
 
     def event(self, event: Event) -> None:
         """Something that happened."""
@@ -102,6 +103,9 @@ class TraceWriter:
 
 class _Run(Protocol):
     def subscribe(self, function: Callable[..., None], on: Literal["events", "steps"] = "events") -> Any: ...
+
+    @property
+    def t(self) -> int: ...
 
     @property
     def policy(self) -> Any: ...
@@ -140,7 +144,11 @@ def record(run: _Run, path: str | Path, **header: Any) -> Iterator[TraceWriter]:
     known = {name: value for name, value in asdict(run.horizon).items() if value is not None}
     about |= {"horizon": known} if known else {}
     writer = TraceWriter(path, about | header)
-    stops = [run.subscribe(writer.row, on="steps"), run.subscribe(writer.event, on="events")]
+
+    def row(step: int, lrs: Sequence[float], numbers: Mapping[str, float]) -> None:
+        writer.row(step, lrs, numbers, applied=run.t > step)
+
+    stops = [run.subscribe(row, on="steps"), run.subscribe(writer.event, on="events")]
     try:
         yield writer
     finally:
@@ -176,17 +184,20 @@ def _columns(rows: list[dict[str, Any]], groups: int) -> dict[str, Column]:
     columns = {name: np.full(len(merged), np.nan) for name in ("step", *(_lr(k) for k in range(groups)))}
     for i, row in enumerate(merged.values()):
         lrs = row.pop("lr")
+        row.pop("applied", None)
         spread = lrs * groups if len(lrs) == 1 else lrs  # one number stands for all groups
         for name, value in (row | {_lr(k): lr for k, lr in enumerate(spread)}).items():
             columns.setdefault(name, np.full(len(merged), np.nan))[i] = math.nan if value is None else float(value)
     return columns
 
 
-def _observations(rows: list[dict[str, Any]], events: Iterable[Event]) -> list[Observation]:
-    """What was reported, row by row. The last row of a step is its update, unless the run ended before that."""
-    ended = {event.step for event in events if event.kind == "finish"} & {row["step"] for row in rows[-1:]}
-    updates = {row["step"]: i for i, row in enumerate(rows) if row["step"] not in ended}
-    return [Observation(row["step"], _reported(row), updates.get(row["step"]) == i) for i, row in enumerate(rows)]
+def _observations(rows: list[dict[str, Any]]) -> list[Observation]:
+    """What was reported, row by row; in traces that do not say so, the last row of a step is that of its update."""
+    last = {row["step"]: i for i, row in enumerate(rows)}
+    return [
+        Observation(row["step"], _reported(row), row.get("applied", last[row["step"]] == i))
+        for i, row in enumerate(rows)
+    ]
 
 
 def _reported(row: Mapping[str, Any]) -> dict[str, float]:
@@ -195,7 +206,7 @@ def _reported(row: Mapping[str, Any]) -> dict[str, float]:
     return {
         names.get(name, name): math.nan if value is None else float(value)
         for name, value in row.items()
-        if name not in ("step", "lr")
+        if name not in ("step", "lr", "applied")
     }
 
 

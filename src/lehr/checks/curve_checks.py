@@ -11,7 +11,7 @@ import numpy as np
 from lehr.checks.row import Found
 from lehr.checks.schedule_checks import decay_per_batch
 from lehr.checks.subject import Planned, leaves
-from lehr.rules.actions import Begin, Relax, Saturate, Scale
+from lehr.rules.actions import Begin, Follow, Relax, Saturate, Scale
 
 TINY = 1e-8  # of the peak: updates this much smaller are lost in the rounding of float32 weights (6e-8 of a weight)
 HALF = 0.5  # of the peak: a schedule that has come down so far was meant to decay over the run
@@ -117,7 +117,7 @@ def never_decays(run: Planned) -> Iterator[Found]:
     if run.peak == 0 or run.curve.warmup >= run.total or after.min() < 0.99 * run.peak or any(unfinished(run)):
         return
     actions = [rule.action for rule in run.subject.policy.rules]
-    if not any(isinstance(a, Begin | Saturate | Relax) or (isinstance(a, Scale) and a.k < 1) for a in actions):
+    if not any(isinstance(a, Begin | Follow | Saturate | Relax) or (isinstance(a, Scale) and a.k < 1) for a in actions):
         yield Found(f"the {run.word} stays at {run.last:.3g} up to the end of the run, and no rule lowers it")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import numpy as np
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lehr.cli import options
-from lehr.cli.check import plain_console
+from lehr.cli.check import WIDEST, plain_console
 from lehr.cli.show import aligned, width
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
@@ -71,13 +72,13 @@ def run_replay(
     console = plain_console()
     console.print()
     _print_read(console, trace)
-    console.print(Text.assemble(("policy  ", "dim"), (repr(done.policy), "bold")))
+    _print_folded(console, f"policy  {done.policy!r}")
     if output is None:
         _draw(console, done)
     _print_events(console, done)
     _print_lrs(console, done)
     for words in done.caveats():
-        console.print(Text(words, style="dim"))
+        _print_folded(console, words, style="dim")
     console.print()
     if output is not None:
         save(replay_chart(done), output)
@@ -123,10 +124,10 @@ def _draw(console: Console, done: Replay) -> None:
     names = ["of the policy", "recorded"][: 1 + known]
     keys = [f"{each.symbol} " if len(each.symbol) == 1 and known else "" for each in drawn_with]
     console.print()
-    caption = Text("learning rate  ", style="dim")
+    names_of = Text("learning rate  ", style="dim")
     for name, key, each in zip(names, keys, drawn_with, strict=True):
-        caption.append(f" {key}{name} ", style="" if each.colour is None else f"color({each.colour})")
-    console.print(caption)
+        names_of.append(f" {key}{name} ", style="" if each.colour is None else f"color({each.colour})")
+    console.print(names_of)
     console.out(lr_drawing(done, drawn_with, width(), LOWER), highlight=False)
 
 
@@ -140,9 +141,15 @@ def _print_events(console: Console, done: Replay) -> None:
         if events and title:
             console.print(Text(title, style="dim"))
         for event in events[:TOLD]:
-            console.print(Text(f"  {event}"))
+            _print_folded(console, f"  {event}")
         if len(events) > TOLD:
             console.print(Text(f"  … and {len(events) - TOLD} more", style="dim"))
+
+
+def _print_folded(console: Console, words: str, style: str = "") -> None:
+    """A sentence in lines that the eye can follow."""
+    lines = fill(words, min(console.width, WIDEST), subsequent_indent="    ", break_long_words=False)
+    console.print(Text(lines, style=style))
 
 
 def _print_lrs(console: Console, done: Replay) -> None:

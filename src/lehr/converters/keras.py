@@ -203,14 +203,13 @@ def _reduce_on_plateau(args: Arguments, given: Given) -> Made:
         args.count_or("patience", 10),
         args.number_or("min_delta", 1e-4),
     )
-    quiet, least = args.count_or("cooldown", 0), args.number_or("min_lr", 0.0)
+    cooldown, least = args.count_or("cooldown", 0), args.number_or("min_lr", 0.0)
     if not 0 < factor < 1:
         raise LehrError(f"factor of {args.what} must be between 0 and 1, got {factor:g}")
-    if quiet:
-        reason = f"cooldown={quiet} keeps {quiet - 1} observations from counting, as the last one counts already"
-        notes.append(finding("C103", "note", reason, f"the policy rests for {quiet - 1}, in which Keras still notes "
-                             "the best value"))  # fmt: skip
-    told = Plateau(name, best, factor, patience, delta, max(quiet - 1, 0), least, "keras")
+    if cooldown:
+        reason = f"cooldown={cooldown} keeps {cooldown - 1} observations from counting, as the last one counts already"
+        notes.append(finding("C107", "note", reason, "flavor='keras' does as it does"))
+    told = Plateau(name, best, factor, patience, delta, cooldown, least, "keras")
     return plateau(told), None, notes
 
 

@@ -12,7 +12,8 @@ from lehr.converters.conversion import Given, finding
 from lehr.errors import LehrError
 from lehr.lengths import Horizon, LengthLike, whole_steps
 from lehr.policy import Policy
-from lehr.rules import metric, when
+from lehr.rules import metric, reduce_on_plateau
+from lehr.rules.plateaus import Flavor, MarginMode
 from lehr.schedules import Curve, Schedule, constant, hold, minimum, piecewise, warmup
 from lehr.schedules.algebra import kind
 
@@ -149,16 +150,22 @@ class Plateau(NamedTuple):
     factor: float
     patience: int
     margin: float
-    quiet: int  # observations after a cut that do not count
+    cooldown: int
     least: float
-    flavor: Literal["lehr", "torch", "keras", "optax"]
+    flavor: Flavor
+    mode: MarginMode | None = None  # of the margin; None: the flavor's own
 
 
 def plateau(told: Plateau, before: Schedule | None = None) -> Policy:
     """The policy that cuts the LR when a metric stands still."""
-    trigger = metric(told.name, best=told.best).plateaus(told.patience, told.margin, told.flavor)
-    rule = when(trigger).scale(told.factor)
-    if told.quiet:
-        rule = rule.rest(f"{told.quiet} observations")
+    rule = reduce_on_plateau(
+        metric(told.name, best=told.best),
+        factor=told.factor,
+        patience=told.patience,
+        threshold=told.margin,
+        threshold_mode=told.mode,
+        cooldown=told.cooldown,
+        flavor=told.flavor,
+    )
     schedule = constant() if before is None else chain(before, hold())
     return Policy(schedule, [rule], min_lr=told.least or None)

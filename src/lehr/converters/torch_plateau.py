@@ -14,16 +14,11 @@ __all__ = ["plateau_of"]
 
 
 def plateau_of(args: Arguments, given: Given, lr: float | None = None) -> tuple[Policy, list[Finding]]:
-    """The policy, and findings about what torch does otherwise.
-
-    A relative threshold is the flavor "torch". An absolute one is the flavor "keras" with one more observation of
-    patience, as Keras acts at the last tolerated observation and torch at the one after it.
-    """
+    """The policy, and findings about what torch does otherwise."""
     best = args.word("mode", ("min", "max")) or "min"
     by = args.word("threshold_mode", ("rel", "abs")) or "rel"
     factor, patience = args.number_or("factor", 0.1), args.count_or("patience", 10)
     margin, eps = args.number_or("threshold", 1e-4), args.number_or("eps", 1e-8)
-    quiet = args.count_or("cooldown", 0)
     if not 0 < factor < 1:
         raise LehrError(f"factor of {args.what} must be between 0 and 1, got {factor:g}")
     least = args.number_or("min_lr", 0.0)
@@ -33,11 +28,12 @@ def plateau_of(args: Arguments, given: Given, lr: float | None = None) -> tuple[
         name=given.metric or "val_loss",
         best="max" if best == "max" else "min",
         factor=factor,
-        patience=patience if by == "rel" else patience + 1,
+        patience=patience,
         margin=margin,
-        quiet=quiet,
+        cooldown=args.count_or("cooldown", 0),
         least=least,
-        flavor="torch" if by == "rel" else "keras",
+        flavor="torch",
+        mode="abs" if by == "abs" else "rel",
     )
     return plateau(told), _notes(told, given, best, by)
 
@@ -51,11 +47,6 @@ def _notes(told: Plateau, given: Given, best: str, by: str) -> list[Finding]:
     if by == "rel":
         faults.insert(0, "takes a worse value for an improvement where the number is negative")
     reason = f"torch's plateau {' and '.join(faults)}; flavor={told.flavor!r} does as it does"
-    remedy = (
-        "write flavor='lehr' where that may happen: its margin is relative, and a cut makes it forget the best value"
-    )
+    remedy = "write flavor='lehr' where that may happen; a cut makes it forget the best value"
     notes.append(finding("C107", "note", reason, remedy))
-    if told.quiet:
-        reason = f"in its cooldown of {told.quiet} torch goes on noting the best value; a resting rule does not look"
-        notes.append(finding("C107", "note", reason, "the two differ only if the best value falls into a cooldown"))
     return notes

@@ -211,11 +211,12 @@ def _greedy(run: Run, args: Arguments, given: Given) -> Made:
         name=given.metric or "eval_loss",
         best="max" if mode == "max" else "min",
         factor=factor,
-        patience=patience if by == "rel" else patience + 1,
+        patience=patience,
         margin=margin,
-        quiet=args.count_or("cooldown", 0),
+        cooldown=args.count_or("cooldown", 0),
         least=least,
-        flavor="torch" if by == "rel" else "keras",
+        flavor="torch",
+        mode="rel" if by == "rel" else "abs",
     )
     return plateau(told), notes
 

@@ -3,6 +3,6 @@
 A format is a module with `recognises(text)` and `read(text, path) -> Log`, and a place in `reading.FORMATS`.
 """
 
-from lehr.logs.reading import columns_of, read_trace
+from lehr.logs.reading import read_trace
 
-__all__ = ["columns_of", "read_trace"]
+__all__ = ["read_trace"]

@@ -25,7 +25,7 @@ LOSS = re.compile(r"(^|_)loss(_|$)")
 TRAINING_LOSS = frozenset(("train_loss", "training_loss", "loss_train"))
 LR = frozenset(("lr", "learning_rate", "learningrate"))
 SOME_LR = re.compile(r"(^|_)(lr|learning_rate)(_|$)")
-UNREPORTABLE = (*RESERVED, "self", "applied")
+UNREPORTABLE = (*RESERVED, "self")
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -13,14 +14,14 @@ import numpy as np
 
 from lehr.errors import LehrError
 from lehr.logs import jsonl, table, trainer_state
-from lehr.logs.log import Log
+from lehr.logs.log import Log, Row
 from lehr.logs.meanings import UNREPORTABLE, Meanings, meanings
 from lehr.logs.steps import steps_of
 from lehr.rules import Observation
 from lehr.spelling import shown
 from lehr.trace import Column, Trace
 
-__all__ = ["columns_of", "read_trace"]
+__all__ = ["read_trace"]
 
 FORMATS: tuple[ModuleType, ...] = (trainer_state, jsonl, table)  # the first that recognises a file reads it
 OWN = re.compile(r'\s*\{\s*"header"\s*:')
@@ -77,16 +78,6 @@ def read_trace(path: str | Path, *, columns: Mapping[str, str] | None = None) ->
     )
 
 
-def columns_of(rows: Iterable[tuple[int, Mapping[str, float]]]) -> dict[str, Column]:
-    """Rows of steps in order as columns, NaN where a row lacks a number; rows of one step become one."""
-    merged: dict[int, dict[str, float]] = {}
-    for step, numbers in rows:
-        merged.setdefault(step, {}).update(numbers)
-    names = dict.fromkeys(name for numbers in merged.values() for name in numbers)
-    columns = {name: np.array([numbers.get(name, math.nan) for numbers in merged.values()]) for name in names}
-    return {"step": np.array(list(merged), dtype=np.float64), **columns}
-
-
 def _text(path: str | Path) -> str:
     try:
         text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
@@ -120,37 +111,48 @@ def _own(path: str | Path, chosen: Mapping[str, str]) -> Trace:
 
 def _trace(log: Log, found: Meanings, path: str) -> Trace:
     steps, told = steps_of(log, found, path)
-    notes = [*log.notes, *told]
-    lrs: list[tuple[int, dict[str, float]]] = []
+    lrs = [(step, _lrs(row, found)) for step, row in zip(steps, log.rows, strict=True) if step is not None]
+    reports, clashes = _merged(log, found, steps)
+    said = [f"{name} has several values in {n} steps; the first of each is kept" for name, n in clashes.items()]
+    epochs = {"steps": max(reports) + 1, "steps_per_epoch": 1} if found.epoch is not None else {}
+    about = {"format": log.format, "path": path, "columns": _said(found), "left_out": list(log.left_out)}
+    about["notes"] = [*log.notes, *told, *said]
+    header = {"groups": max(len(found.lrs), 1), "horizon": {**log.facts, **epochs}, "read": about}
+    reported = _columns(reports.items())
+    columns = {"step": reported["step"], "lr": np.full(len(reports), np.nan)} | _columns(lrs) | reported
+    return Trace(header, columns, [], [Observation(step, numbers, True) for step, numbers in reports.items()])
+
+
+def _merged(
+    log: Log, found: Meanings, steps: Iterable[int | None]
+) -> tuple[dict[int, dict[str, float]], dict[str, int]]:
+    """What was reported of each step, the first value of each name; and how often another one followed."""
     reports: dict[int, dict[str, float]] = {}
     clashes: dict[str, int] = {}
     for step, row in zip(steps, log.rows, strict=True):
         if step is None:
             continue
-        lrs.append((step, {_lr(k): row.numbers[c] for k, c in enumerate(found.lrs) if c in row.numbers}))
         heard = reports.setdefault(step, {})
         for column, name in found.names.items():
-            if column not in row.numbers:
-                continue
-            value = row.numbers[column]
-            if heard.setdefault(name, value) != value and not math.isnan(value):
+            value = row.numbers.get(column)
+            if value is not None and heard.setdefault(name, value) != value and not math.isnan(value):
                 clashes[name] = clashes.get(name, 0) + 1
-    notes += [
-        f"{name} has several values in {count} steps; the first of each is kept" for name, count in clashes.items()
-    ]
-    facts = dict(log.facts)
-    if found.step is None:
-        facts = {"steps": max(reports) + 1, "steps_per_epoch": 1} if found.epoch is not None else facts
-    about = {
-        "format": log.format,
-        "path": path,
-        "columns": _said(found),
-        "left_out": list(log.left_out),
-        "notes": notes,
-    }
-    header = {"groups": max(len(found.lrs), 1), "horizon": facts, "read": about}
-    observations = [Observation(step, numbers, True) for step, numbers in reports.items()]
-    return Trace(header, columns_of(lrs) | _without_step(columns_of(reports.items())), [], observations)
+    return reports, clashes
+
+
+def _lrs(row: Row, found: Meanings) -> dict[str, float]:
+    return {_lr(k): row.numbers[column] for k, column in enumerate(found.lrs) if column in row.numbers}
+
+
+def _columns(rows: Iterable[tuple[int, Mapping[str, float]]]) -> dict[str, Column]:
+    """Rows of steps in order as columns, NaN where a row lacks a number; rows of one step become one."""
+    merged: dict[int, dict[str, float]] = {}
+    for step, numbers in rows:
+        if numbers or step not in merged:
+            merged.setdefault(step, {}).update(numbers)
+    names = dict.fromkeys(itertools.chain.from_iterable(merged.values()))
+    columns = {name: np.array([numbers.get(name, math.nan) for numbers in merged.values()]) for name in names}
+    return {"step": np.array(list(merged), dtype=np.float64), **columns}
 
 
 def _said(found: Meanings) -> dict[str, str]:
@@ -159,10 +161,6 @@ def _said(found: Meanings) -> dict[str, str]:
     said = {} if counted is None else {"step": counted}
     said |= {_lr(k): column for k, column in enumerate(found.lrs)}
     return said | {name: column for column, name in found.names.items()}
-
-
-def _without_step(columns: dict[str, Column]) -> dict[str, Column]:
-    return {name: column for name, column in columns.items() if name != "step"}
 
 
 def _lr(group: int) -> str:

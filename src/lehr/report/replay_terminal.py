@@ -33,12 +33,11 @@ def number_drawings(replay: Replay, pen: Pen, width: int, height: int) -> Iterat
     for number in numbers(replay):
         found = marks(replay, number)
         kinds = dict.fromkeys(mark.kind for mark in found)
-        drawn = drawing([_dense(number, steps)], [pen], width, height)
-        last = drawn
-        places = [(at, at, symbols[mark.kind]) for mark in found for at in {mark.first, mark.last}]
-        row = _row(drawn, places, len(steps))
+        last = drawing([_dense(number, steps)], [pen], width, height)
+        places = [(at, at, symbols[mark.kind]) for mark in reversed(found) for at in {mark.first, mark.last}]
+        row = _row(last, places, len(steps))
         key = ", ".join(f"{symbols[kind]} {kind}" for kind in kinds)
-        yield f"{number.name}{', running mean' if number.mean else ''}{f'   {key}' if key else ''}", f"{drawn}\n{row}"
+        yield f"{number.name}{', running mean' if number.mean else ''}{f'   {key}' if key else ''}", f"{last}\n{row}"
     for lane in lanes(replay) if last else ():
         said = ", ".join(f"{verdict[0]} {verdict}" for verdict in dict.fromkeys(span[2] for span in lane.spans))
         row = _row(last, [(first, end - 1, verdict[0]) for first, end, verdict in lane.spans], len(steps))
@@ -68,7 +67,7 @@ def _dense(number: Number, steps: Floats) -> Floats:
 
 
 def _row(drawn: str, places: Iterable[tuple[int, int, str]], steps: int) -> str:
-    """A line below a drawing, with characters at the places of steps; an earlier one is not covered."""
+    """A line below a drawing, with characters at the places of steps; a later one covers an earlier one."""
     lines = [COLOUR.sub("", line) for line in drawn.split("\n")]
     left = max(lines[0].find(edge) for edge in "┤│|") + 1
     width = max(map(len, lines)) - left - 1
@@ -77,5 +76,5 @@ def _row(drawn: str, places: Iterable[tuple[int, int, str]], steps: int) -> str:
     for first, last, character in places:
         ends = [left + round(min(step, high) / high * width) for step in (first, max(first, last))]
         for place in range(ends[0], ends[1] + 1):
-            row.setdefault(place, character)
+            row[place] = character
     return "".join(row.get(place, " ") for place in range(max(row, default=-1) + 1))

@@ -87,8 +87,9 @@ def _(trigger: Reaches) -> str:
 def _(trigger: Plateaus) -> str:
     kind = "" if trigger.flavor == "lehr" else f" (as {trigger.flavor} counts)"
     mean = "" if trigger.average == 1 else f", averaged over {_observations(trigger.average)},"
-    quiet = f", not counting {_observations(trigger.cooldown)} after each time" if trigger.cooldown else ""
-    return f"{_name(trigger.signal)}{mean} has not improved in more than {_times(trigger)}{kind}{quiet}"
+    what = "observation" if trigger.average == 1 else "mean"
+    quiet = f", not counting {_many(trigger.cooldown, what)} after each time" if trigger.cooldown else ""
+    return f"{_name(trigger.signal)}{mean} has not improved in more than {_many(trigger.patience, what)}{kind}{quiet}"
 
 
 @_condition.register
@@ -167,9 +168,8 @@ def _length(length: LengthLike | Length) -> str:
 
 
 def _observations(count: int) -> str:
-    return "1 observation" if count == 1 else f"{count} observations"
+    return _many(count, "observation")
 
 
-def _times(trigger: Plateaus) -> str:
-    means = "1 mean" if trigger.patience == 1 else f"{trigger.patience} means"
-    return _observations(trigger.patience) if trigger.average == 1 else means
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

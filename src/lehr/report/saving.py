@@ -26,7 +26,7 @@ def check_suffix(path: Path) -> None:
         raise LehrError(f"a figure's file must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, got {path.name!r}")
 
 
-def save(chart: alt.Chart, path: Path) -> None:
+def save(chart: alt.Chart | alt.VConcatChart, path: Path) -> None:
     """Write the chart; the file's ending says how.
 
     Raises:

@@ -29,7 +29,7 @@ LEAST = 5  # of observations and of block means, before anything is said
 LARGEST = 1e290  # so that the sum of a block stays finite
 RISEN = 0.5  # share of the initial level by which a block mean must be worse for a run to have risen
 LEFT = 0.15  # share of it that must be gained for a run to have left it
-NOISES = 2.0  # standard deviations of a block mean that are more than noise; a level's own is a third of it
+NOISES = 4.0  # standard deviations that are more than noise
 
 
 class Level(NamedTuple):
@@ -67,8 +67,13 @@ class Level(NamedTuple):
 
     @property
     def noise(self) -> float:
-        """The standard deviation of a block mean, by the median of successive differences: a trend is none."""
+        """The standard deviation of a block mean, by the median of successive differences: a trend is no noise."""
         return 1.4826 / math.sqrt(2) * median(abs(b - a) for a, b in pairwise(self.means))
+
+    @property
+    def error(self) -> float:
+        """The standard deviation of the level, a median of independent block means."""
+        return math.sqrt(math.pi / 2 / len(self.means)) * self.noise
 
     def forget(self) -> Level:
         """The initial level alone."""
@@ -80,7 +85,8 @@ class SticksState(NamedTuple):
 
     smooth: Smooth
     level: Level = Level()
-    risen: bool = False  # whether the signal was clearly worse than at the beginning
+    worst: float | None = None  # the worst block mean
+    best: float | None = None  # the best level
     since: int | None = None  # step from which it has been no better than at the beginning
     holds: bool = False
     words: str = ""
@@ -132,19 +138,25 @@ class Sticks(Trigger):
 
     def _judged(self, state: SticksState, step: int) -> SticksState:
         level = state.level
-        initial = cast(float, level.initial)
-        risen = state.risen or level.means[-1] > initial + RISEN * abs(initial)
-        stuck = risen and level.known and level.now > initial - LEFT * abs(initial)
+        worst = level.means[-1] if state.worst is None else max(state.worst, level.means[-1])
+        if not level.known:
+            return state._replace(worst=worst)
+        initial, now = cast(float, level.initial), level.now
+        best = now if state.best is None else min(state.best, now)
+        # A run that never left its initial level may just be slow, and would need a higher LR.
+        risen = worst > initial + max(RISEN * abs(initial), NOISES * level.noise)
+        left = best < initial - max(LEFT * abs(initial), NOISES * level.error)
+        stuck = (risen or left) and now > initial - LEFT * abs(initial)
         since = (step if state.since is None else state.since) if stuck else None
         holds = since is not None and step - since >= _steps(self.after)
         words = ""
         if holds:
             sign = _sign(self.signal)
             words = (
-                f"{self.signal.name} is where it began ({sign * initial:.4g}, now {sign * level.now:.4g}), after it "
-                f"had been worse, for {step - cast(int, since)} steps"
+                f"{self.signal.name} has been no better than it began ({sign * initial:.4g}, now {sign * now:.4g}) for "
+                f"{step - cast(int, since)} steps, {'having been worse' if risen else 'all progress lost'}"
             )
-        return state._replace(risen=risen, since=since, holds=holds, words=words)
+        return state._replace(worst=worst, best=best, since=since, holds=holds, words=words)
 
     def after_firing(self, state: SticksState) -> SticksState:
         """The evidence is forgotten; the initial level and the smoothing stay."""
@@ -163,7 +175,7 @@ class DerailsState(NamedTuple):
     bad: int = 0  # non-finite values in a row
     begun: int | None = None  # step of the first of them
     best: float | None = None  # the best level so far
-    noise: float = 0.0  # of the block means, there
+    noise: float = 0.0  # the standard deviation of that level
     since: int | None = None  # step from which too much of the progress has been lost
     holds: bool = False
     words: str = ""
@@ -237,7 +249,7 @@ class Derails(Trigger):
     def _judged(self, state: DerailsState, step: int) -> DerailsState:
         level, now = state.level, state.level.now
         if state.best is None or now < state.best:
-            return state._replace(best=now, noise=level.noise, since=None, holds=False, words="")
+            return state._replace(best=now, noise=level.error, since=None, holds=False, words="")
         initial, best, noise = cast(float, level.initial), state.best, NOISES * state.noise
         share = _lost(initial, best, now)
         # What has begun is over when half of what may be lost is regained: a level trembles about the bound.

@@ -24,6 +24,8 @@ RECENT = 15  # values that say what an outlier is
 OUTLIER = 2.0  # in robust standard deviations (median absolute deviation · 1.4826)
 LAGS = (1, 2, 4, 8, 16)
 WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5, 0.3])  # of the lags in the fit: fewer independent differences, less weight
+JUMP = 6.0  # a squared difference counts at most so many times their mean: a bend of the curve is no noise
+SETTLED = 8  # differences before that
 KEPT = 512  # squared differences that their mean remembers
 SPREAD = 12  # bins of one size, before the two oldest become one of twice the size
 SIZES = 9  # sizes of bins: 12·(1 + 2 + … + 256) observations are remembered at most
@@ -66,7 +68,10 @@ class Noise(NamedTuple):
             if len(last) > 2 * lag:
                 seen[i] = min(seen[i] + 1, KEPT)
                 difference = value - 2.0 * last[-1 - lag] + last[-1 - 2 * lag]
-                squares[i] = squares[i] + (difference * difference - squares[i]) / seen[i]
+                square = difference * difference
+                if seen[i] > SETTLED:
+                    square = _least(square, JUMP * squares[i])
+                squares[i] = squares[i] + (square - squares[i]) / seen[i]
         return Noise(last, tuple(squares), tuple(seen))
 
 
@@ -144,6 +149,10 @@ def windows(bins: tuple[Bin, ...]) -> dict[str, Array]:
         "slope": slope,
         "spread": spread,
     }
+
+
+def _least(a: Values, b: Values) -> Values:
+    return min(a, b) if isinstance(a, float) else np.minimum(a, b)
 
 
 def _median(values: Any) -> float:

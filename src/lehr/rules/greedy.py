@@ -101,7 +101,7 @@ class Greedy(Trigger):
         lrs = observation.lrs
         state, value = self._averaged(state._replace(first=state.first or lrs), value)
         if state.wait:
-            return state._replace(wait=state.wait - 1, good=0, bad=0), Reading(False, True, "")
+            return state._replace(wait=state.wait - 1), Reading(False, True, "")
         if self._better(value, state.best):
             state = state._replace(best=_stored(value), good=state.good + 1, bad=0)
         else:

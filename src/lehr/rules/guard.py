@@ -16,7 +16,7 @@ def guard(
     *,
     scale: float = 0.5,
     stuck_scale: float = 0.25,
-    retries: int = 4,
+    retries: int = 6,
     stuck: LengthLike = "4%",
     lost: float = 0.5,
     unrecovered: LengthLike = "5%",
@@ -48,8 +48,8 @@ def guard(
         >>> import lehr
         >>> for rule in lehr.guard():
         ...     print(rule)
-        when(loss.sticks()).rollback(0.25, to='start').at_most(4)
-        when(loss.derails()).rollback().at_most(4)
+        when(loss.sticks()).rollback(0.25, to='start').at_most(6)
+        when(loss.derails()).rollback().at_most(6)
 
     Source: our choice, measured by `benchmarks/guard.py`; rollback and halving as dlib's trainer does.
     """

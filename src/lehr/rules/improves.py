@@ -82,6 +82,11 @@ class ImprovesLessThan(Trigger):
         """The window as a length."""
         return cast(Length, self.over)  # so made when the value was
 
+    @property
+    def width(self) -> int:
+        """Of a bin of the trend test, in steps or observations, once the window is so."""
+        return max(int(self.window.amount) // BINS, 1)
+
     def text(self, full: bool = False) -> str:
         """`signal.improves_less_than(...)`."""
         return method(self.signal, "improves_less_than", self, ("improvement", "over", "test", "risk"), full)
@@ -119,20 +124,20 @@ class ImprovesLessThan(Trigger):
     def _judged(self, state: TrendMemory, step: int, value: float | None) -> tuple[TrendMemory, Reading]:
         if value is None or not math.isfinite(value):
             return state, self._reading(state, False)
-        width = max(int(self.window.amount) // BINS, 1)
+        width = self.width
         at = state.seen if self.window.unit == "observations" else step
         looked = False
         if state.heard and state.bin != at // width:  # its last observation came before its last step
-            state, looked = self._closed(state, width)
+            state, looked = self._closed(state)
         state = state._replace(bin=at // width, total=state.total + value, heard=state.heard + 1, seen=state.seen + 1)
         if (at + 1) % width == 0:
-            state, again = self._closed(state, width)
+            state, again = self._closed(state)
             looked = looked or again
         return state, self._reading(state, looked)
 
-    def _closed(self, state: TrendMemory, width: int) -> tuple[TrendMemory, bool]:
+    def _closed(self, state: TrendMemory) -> tuple[TrendMemory, bool]:
         """A bin is full: its mean is an observation of the trend."""
-        at = ((state.bin or 0) + 0.5) * width
+        at = ((state.bin or 0) + 0.5) * self.width
         trend, look = heard(state.trend, at, state.total / state.heard)
         state = state._replace(bin=None, total=0.0, heard=0, trend=trend)
         if not look:
@@ -148,12 +153,14 @@ class ImprovesLessThan(Trigger):
         )
         moved = f"improves {percent(rate)}" if rate >= 0 else f"gets {percent(-rate)} worse"
         bound = f"at least {percent(low)}" if found.verdict[0] == "improving" else f"at most {percent(high)}"
+        means = f" (of means of {self.width})" if self.width > 1 else ""
         words = (
-            f"{self.signal.name} {moved} per {self.window.words()} ({bound}, asked {percent(self.improvement)}), from "
-            f"{int(found.count[0])} observations at {level:.4g}, noise {noise:.2g}, autocorrelation {rho:.2f}"
+            f"{self.signal.name} {moved} per {self.window.words()} ({bound}, asked {percent(self.improvement)}), "
+            f"from {int(found.count[0]) * self.width} observations at {level:.4g}, noise {noise:.2g}{means}, "
+            f"autocorrelation {rho:.2f}"
         )
         if found.verdict[0] == "undecided":
-            words += f": undecided, about {found.needed[0]:.0f} more observations needed"
+            words += f": undecided, about {found.needed[0] * self.width:.0f} more observations needed"
         return words
 
     def _reading(self, state: TrendMemory, fresh: bool) -> Reading:

@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.rules.counting import Tally
+from lehr.rules.improves import ImprovesLessThan
 from lehr.rules.plateaus import Plateaus
+from lehr.rules.trend import TrendState, estimated, heard
 from lehr.rules.trigger import Observation, Trigger
 
 __all__ = ["first_firings", "lanes"]
@@ -66,6 +68,24 @@ def _(trigger: Plateaus, runs: Runs) -> Firings:
         for step, costs in enumerate(counting.sign * np.ascontiguousarray(runs.T)):
             tally, _, fires = counting.heard(tally, costs)
             first[fires & (first == NEVER)] = step
+            if (first != NEVER).all():
+                break
+    return first
+
+
+@lanes.register
+def _(trigger: ImprovesLessThan, runs: Runs) -> Firings:
+    if trigger.test != "trend" or trigger.signal.span is not None or not np.isfinite(runs).all():
+        return lanes.dispatch(Trigger)(trigger, runs)
+    over = int(trigger.window.amount)
+    width = trigger.width
+    first = np.full(len(runs), NEVER, dtype=np.int64)
+    state = TrendState()
+    for begin in range(0, runs.shape[1] - width + 1, width):
+        state, look = heard(state, begin + width / 2, runs[:, begin : begin + width].mean(axis=1))
+        if look:
+            verdict = estimated(state, trigger.improvement, over, trigger.risk, trigger.signal.best).verdict
+            first[((verdict == "flat") | (verdict == "worsening")) & (first == NEVER)] = begin + width - 1
             if (first != NEVER).all():
                 break
     return first

@@ -77,7 +77,7 @@ class LevelsOff(Trigger):
         begin = observation.step if state.begin is None else state.begin
         state = state._replace(begin=begin, ceiling=None)
         n, checks = observation.step - begin + 1, state.checks
-        if n < self._checkpoint(checks) or n == state.n:
+        if n < self._checkpoint(checks):
             return state, unheard
         slope = (math.log(value) - state.log) / math.log(n / state.n) if state.n else math.inf
         holds = checks >= self.burn_in and slope < self.slope

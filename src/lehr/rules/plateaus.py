@@ -96,11 +96,11 @@ class Plateaus(Trigger):
         cooldown = whole(self.cooldown, "plateaus(cooldown=...), a number of observations,", least=0)
         average = whole(self.average, "plateaus(average=...), a number of observations,", least=1)
         margin = number(self.margin, "plateaus(margin=...)")
-        if self.flavor not in FLAVORS:
+        if self.flavor not in tuple(FLAVORS):  # a tuple, as what was given may have no hash
             raise LehrError(f"plateaus(flavor=...) must be one of {_listed(FLAVORS)}, got {shown(self.flavor)}")
         meaning = FLAVORS[self.flavor]
         mode = next(iter(meaning.margins)) if self.margin_mode is None else self.margin_mode
-        if mode not in meaning.margins:
+        if mode not in tuple(meaning.margins):
             known = _listed(meaning.margins)
             raise LehrError(f"plateaus(margin_mode=...) of flavor={self.flavor!r} must be {known}, got {shown(mode)}")
         if margin < 0 or (margin >= 1 and mode == "rel"):
@@ -177,7 +177,8 @@ class Plateaus(Trigger):
 
     def _words(self, counting: Counting, tally: Tally, value: float) -> str:
         known = f"{counting.sign * tally.best:.6g}" if math.isfinite(tally.best) else "nothing finite"
-        what = "observations" if self.average == 1 else f"means of {self.average} observations"
+        many = "" if tally.bad == 1 else "s"
+        what = f"observation{many}" if self.average == 1 else f"mean{many} of {self.average} observations"
         return f"{self.signal.name} has not improved on {known} in {tally.bad} {what} (now {value:.6g})"
 
 

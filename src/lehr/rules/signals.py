@@ -404,6 +404,7 @@ class Signal(Value):
     def spikes(self, by: float = 6.0, span: int = 200) -> Trigger:
         """Holds when the logarithm of a positive value is more than `by` standard deviations worse than usual.
 
+        Once for a row of them: again only after an ordinary value.
         For a norm of the gradient, to journal what happened or to stop; ordinary spikes recover, so do not cut the LR
         for them. Mean and variance are moving ones over the span, into which a spike enters cut to `by` deviations.
         Values that are not positive are left out.

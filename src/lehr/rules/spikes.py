@@ -28,6 +28,7 @@ class SpikesState(NamedTuple):
     mean: float  # of the logarithm, over the span
     variance: float  # likewise
     holds: bool
+    latched: bool  # it has fired for this row of spikes already
     words: str
 
 
@@ -59,7 +60,7 @@ class Spikes(Trigger):
 
     def init(self) -> SpikesState:
         """Nothing seen."""
-        return SpikesState(Smooth(), 0, 0.0, 0.0, False, "")
+        return SpikesState(Smooth(), 0, 0.0, 0.0, False, False, "")
 
     def update(self, state: SpikesState, observation: Observation) -> tuple[SpikesState, Reading]:
         """Compare the logarithm with its own mean; a spike enters that mean as no more than a spike needs to be."""
@@ -70,16 +71,17 @@ class Spikes(Trigger):
         away = math.log(value) - state.mean
         edge = self.by * max(math.sqrt(state.variance), LEAST)
         known = state.heard >= self.span
-        holds = known and (away if self.signal.best == "min" else -away) > edge
+        spike = known and (away if self.signal.best == "min" else -away) > edge
+        holds = spike and not state.latched
         words = f"{self.signal.name} is {value:.4g}, usually {math.exp(state.mean):.4g}" if holds else ""
         if known:
             away = min(max(away, -edge), edge)
         share = max(1.0 / (state.heard + 1), 2.0 / (self.span + 1.0))  # a plain mean until the span is filled
         mean = state.mean + share * away
         variance = (1.0 - share) * (state.variance + share * away * away)
-        state = SpikesState(smooth, state.heard + 1, mean, variance, holds, words)
+        state = SpikesState(smooth, state.heard + 1, mean, variance, holds, spike and state.latched, words)
         return state, Reading(holds, True, words)
 
     def after_firing(self, state: SpikesState) -> SpikesState:
-        """What is usual stays so."""
-        return state._replace(holds=False, words="")
+        """Quiet until an ordinary value has come, unless it was another trigger of the rule that held."""
+        return state._replace(holds=False, latched=state.latched or state.holds, words="")

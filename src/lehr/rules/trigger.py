@@ -231,7 +231,9 @@ class And(_Joined):
 
     def _join(self, one: Reading, two: Reading) -> Reading:
         holds = one.holds and two.holds
-        return Reading(holds, one.fresh or two.fresh, _both([one, two]), one.verdict or two.verdict, since=_earlier(one, two))
+        return Reading(
+            holds, one.fresh or two.fresh, _both([one, two]), one.verdict or two.verdict, since=_earlier(one, two)
+        )
 
 
 @dataclass(frozen=True, repr=False)

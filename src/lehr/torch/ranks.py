@@ -125,7 +125,7 @@ def _plan_sum(policy: Any, horizon: Any, bases: Any) -> int:
 
 
 def packed(mine: Standing, names: Sequence[str], sums: Any) -> list[float]:
-    """A rank's row: where it stands, then sum, finite and other reports of each name, then zeros."""
+    """A rank's row: where it stands, then what it heard of each name, then zeros."""
     row = [float(number) for number in mine[:-1]]
     row += [*mine.lrs, *[0.0] * (SHOWN - len(mine.lrs))]
     for name in names:
@@ -152,7 +152,7 @@ def disagreement(rows: Sequence[Row]) -> str:
 
 def merged(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Sum]:
     """The sums of all ranks, added in their order; names that none has heard of are left out."""
-    sums = {name: ft.reduce(_both, _reports(rows, k)) for k, name in enumerate(names)}
+    sums = {name: ft.reduce(Sum.both, _reports(rows, k)) for k, name in enumerate(names)}
     return {name: item for name, item in sums.items() if item.finite or item.bad}
 
 
@@ -161,7 +161,7 @@ def local_metrics(rows: Sequence[Row], names: Sequence[str], local: Collection[s
     noticed = []
     for k, name in enumerate(names):
         reports = _reports(rows, k)
-        if name in local or len({(repr(item.mean), item.finite, item.bad) for item in reports}) == 1:
+        if name in local or len(set(reports)) == 1:
             continue
         values: dict[str, list[int]] = {}
         for rank, item in enumerate(reports):
@@ -169,7 +169,7 @@ def local_metrics(rows: Sequence[Row], names: Sequence[str], local: Collection[s
             values.setdefault(value, []).append(rank)
         told = [f"{_listed(ranks)}: {value}" for value, ranks in values.items()]
         told = [*told[:SHOWN], "…"] if len(told) > SHOWN else told
-        mean = ft.reduce(_both, reports).mean
+        mean = ft.reduce(Sum.both, reports).mean
         words = (
             f"{name} is not the same on all ranks ({'; '.join(told)}); the mean of all reports, {mean!r}, is used. "
             "Reduce it over the ranks and report it on each, or let Lehr do so and take this as said"
@@ -180,12 +180,8 @@ def local_metrics(rows: Sequence[Row], names: Sequence[str], local: Collection[s
 
 def _reports(rows: Sequence[Row], k: int) -> list[Sum]:
     """What each rank has heard of name k."""
-    at = HEAD + 3 * k
-    return [Sum(row[at], int(row[at + 1]), int(row[at + 2])) for row in rows]
-
-
-def _both(one: Sum, other: Sum) -> Sum:
-    return Sum(one.total + other.total, one.finite + other.finite, one.bad + other.bad)
+    at = HEAD + len(Sum._fields) * k
+    return [Sum(row[at], int(row[at + 1]), int(row[at + 2]), row[at + 3], row[at + 4]) for row in rows]
 
 
 def _read(head: Row) -> Standing:

@@ -137,7 +137,7 @@ class Scheduler(LRScheduler):
         )
         if self._snapshots is not None:
             self._snapshots.attach(optimizer)
-        self._follow()
+        self._tell_snapshots()
         self._written: dict[tuple[str, int], Any] = {}  # (hyperparameter, group) → the object that was written
         self._calls = 0
         self._register()
@@ -207,7 +207,7 @@ class Scheduler(LRScheduler):
         self._updates.taken()
         if self._snapshots is not None:
             self._snapshots.forget()
-        self._follow()
+        self._tell_snapshots()
         self._write()
 
     # The controller's names
@@ -278,7 +278,7 @@ class Scheduler(LRScheduler):
         self._absorb()
         self._learn(policy)
         self._controller().replan(policy, **how)
-        self._follow()
+        self._tell_snapshots()
         self._write()
 
     def preview(self, policy: PolicyLike | str, **how: Any) -> Difference:
@@ -312,7 +312,7 @@ class Scheduler(LRScheduler):
         facts = [facts_of(group) for group in self._groups]
         self._controller().learn(_bases(as_policy(policy), facts, self._groups))
 
-    def _follow(self) -> None:
+    def _tell_snapshots(self) -> None:
         """Tell the snapshots what rules there are."""
         if self._snapshots is not None:
             facts = [facts_of(group) for group in self._groups]
@@ -388,7 +388,7 @@ class Scheduler(LRScheduler):
         if self._count == "updates" or self._calls >= WATCHED:
             return
         self._calls += 1
-        if self._calls == WATCHED and self._ranks is None:
+        if self._calls == WATCHED and not self._compares:
             self._hook.remove()
         if self._count == "epochs" or updates == 1 or self._updates.warned:
             return
@@ -431,9 +431,14 @@ class Scheduler(LRScheduler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._register()
-        if self._calls >= WATCHED and self._ranks is None:
+        if self._calls >= WATCHED and not self._compares:
             self._hook.remove()
         self._enter_lane()
+
+    @property
+    def _compares(self) -> bool:
+        """Whether ranks compare how often their optimisers were stepped."""
+        return self._ranks is not None and self._run.listens
 
     @property
     def _closed(self) -> bool:

@@ -100,8 +100,8 @@ class Snapshots:
         self._optimizer = optimizer
 
         def first(*_: Any) -> None:
-            self.start = self._copy(0)
-            self._awaited.remove()
+            if self.start is None:
+                self.start = self._copy(0)
 
         self._awaited = optimizer.register_step_pre_hook(first)
 
@@ -117,11 +117,11 @@ class Snapshots:
         self.recent: list[Snapshot] = []
         self.best: dict[str, Snapshot] = {}
         self._records: dict[str, tuple[Smooth, float]] = {}  # signal → memory of its smoothing, best value so far
-        if self._awaited is not None:
-            self._awaited.remove()
+        self._await_no_more()
 
     def advanced(self, before: int, now: int) -> None:
         """Take one if the updates from step `before` to step `now` ended a cadence."""
+        self._await_no_more()  # a hook cannot remove itself: torch walks along its list of them
         if now // self._cadence > before // self._cadence:
             self.recent = self.recent[max(len(self.recent) - self.keep + 1, 0) :]  # dropped first: memory is scarce
             self.recent.append(self._copy(now))
@@ -147,6 +147,11 @@ class Snapshots:
             return f"there is no such snapshot yet (none outlives a resume): {done}"
         left = self._restore(snapshot, rng=not stops and not action.skip_data)
         return f"restored the snapshot of step {snapshot.step}" + left
+
+    def _await_no_more(self) -> None:
+        if self._awaited is not None:
+            self._awaited.remove()
+            self._awaited = None
 
     def _asked(self, action: Any, event: Event) -> Snapshot | None:
         """The snapshot that a rule wants to go back to, if there is one."""
@@ -182,7 +187,6 @@ class Snapshots:
         """A copy of tensors in any nesting of dicts, lists and tuples, and of anything else."""
         if isinstance(value, torch.Tensor):
             local = _local(value.detach())
-            # What is on the CPU although the rest is not (a step count) stays where its optimiser wants it.
             return local.clone() if self._device is None else local.to(self._device, copy=True)
         return _mapped(value, self._copied)
 
@@ -202,7 +206,7 @@ class Snapshots:
             _put_rng(snapshot.rng)
         self.recent = [other for other in self.recent if other.step <= snapshot.step]
         late = sum(id(weight) not in known for weight in self._weights())
-        return f"; {late} parameter{'s' if late > 1 else ''} that joined later stay as they are" if late else ""
+        return f"; left as they are, as they joined later: {late} parameter{'s' if late > 1 else ''}" if late else ""
 
     def _put_buffers(self, kept: Mapping[str, torch.Tensor]) -> None:
         for name, buffer in self.model.named_buffers():
@@ -214,11 +218,11 @@ class Snapshots:
 
     def _put_optimizer(self, snapshot: Snapshot) -> None:
         optimizer = self._optimizer
-        known = {live for live, _ in snapshot.weights}
+        known = {id(live) for live, _ in snapshot.weights}
         for key in list(optimizer.state):
             if key in snapshot.state:
                 optimizer.state[key] = _put(optimizer.state[key], snapshot.state[key], key)
-            elif key in known or not isinstance(key, torch.Tensor):
+            elif id(key) in known or not isinstance(key, torch.Tensor):
                 del optimizer.state[key]  # it had none then
         for group, kept in zip(optimizer.param_groups, snapshot.groups, strict=False):
             for name, value in kept.items():

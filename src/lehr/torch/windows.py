@@ -6,6 +6,7 @@ the CPU goes the plain way, as a Python float.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,21 +28,25 @@ class OnDevice:
         self.device = device
         self._reports = start.finite + start.bad
         single = device.type == "mps"  # has no float64
-        self._sums = torch.tensor([start.total, start.bad], dtype=torch.float32 if single else torch.float64).to(device)
+        numbers = [start.total, start.bad, start.low, -start.high]
+        self._sums, self._range = (
+            torch.tensor(numbers, dtype=torch.float32 if single else torch.float64).to(device).split(2)
+        )
 
     def plus(self, value: torch.Tensor) -> OnDevice:
         """One report more; the host does not wait for it."""
         number = value.detach().reshape(()).to(self._sums.dtype)
         finite = torch.isfinite(number)
-        new = torch.stack((torch.where(finite, number, IDENTITY), ~finite))
-        self._sums = self._sums + new  # not in place: a tensor made in inference mode cannot be changed outside of it
+        # Not in place: a tensor that was made in inference mode cannot be changed outside of it.
+        self._sums = self._sums + torch.stack((torch.where(finite, number, IDENTITY), ~finite))
+        self._range = torch.minimum(self._range, torch.where(finite, torch.stack((number, -number)), math.inf))
         self._reports += 1
         return self
 
     def read(self) -> Sum:
         """The sum, on the host, which waits for the device."""
-        total, bad = self._sums.tolist()
-        return Sum(total, self._reports - int(bad), int(bad))
+        total, bad, low, negative = torch.cat((self._sums, self._range)).tolist()
+        return Sum(total, self._reports - int(bad), int(bad), low, -negative)
 
 
 def keep(name: str, value: Any) -> Callable[[Tally], Tally] | None:
