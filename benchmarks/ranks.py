@@ -195,7 +195,7 @@ def tells_missing_rank(play: Play, size: int) -> bool:
 
 def tells_double_step_between_collectives(play: Play, size: int) -> bool:
     scripts = odd_one(size, [("train", 1)] * 4, [("train", 1), ("step", {})] * 4)
-    ranks = play(policy(PLATEAU, cadence=2), *scripts, wrap="ddp", timeout=4, own_group=2)
+    ranks = play(policy(PLATEAU, cadence=2), *scripts, wrap="ddp", timeout=10, own_group=2)
     return "t = 2 after 1 step" in ranks[-1].error and all(rank.error for rank in ranks)
 
 

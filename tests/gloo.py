@@ -56,16 +56,17 @@ class Processes:
         """Have rank r play `scripts[r]` under `policies[r]`, with a fresh process group that meets at a file."""
         for rank, (policy, script) in enumerate(zip(policies, scripts, strict=True)):
             self._pipes[rank].send((rank, len(scripts), str(store), policy, list(script), options))
-        return [self._answer(rank) for rank in range(len(scripts))]
+        answers = [self._answer(rank) for rank in range(len(scripts))]  # of all, before anything is said of one
+        for answer in answers:
+            if isinstance(answer, str):
+                raise RuntimeError(answer)
+        return [answer for answer in answers if isinstance(answer, Played)]
 
-    def _answer(self, rank: int) -> Played:
+    def _answer(self, rank: int) -> Played | str:
         if not self._pipes[rank].poll(self._patience):
             raise TimeoutError(f"rank {rank} hangs")
-        answer = self._pipes[rank].recv()
-        if isinstance(answer, str):
-            raise RuntimeError(answer)
-        played: Played = answer
-        return played
+        answer: Played | str = self._pipes[rank].recv()
+        return answer
 
     def end(self) -> None:
         """End the workers."""
@@ -91,7 +92,7 @@ def play(rank: int, size: int, store: str, policy: Any, script: Script, options:
 
     if not options.get("group", True):
         return _play(rank, policy, script, options)
-    limit = datetime.timedelta(seconds=options.get("timeout", 20))
+    limit = datetime.timedelta(seconds=options.get("timeout", 60))
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size, timeout=limit)
     try:

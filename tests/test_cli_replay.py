@@ -87,6 +87,7 @@ def test_columns_can_be_named(run: Run, metrics: Path) -> None:
     code, _, errors = run(str(metrics), *policy)
     assert code == 2
     assert "2 columns could be the step: 'iter', 'step'" in words(errors)
+    assert "--column step='iter'" in words(errors)
     code, output, _ = run(str(metrics), *policy, "--column", "step=step", "--column", "loss=train/ce")
     assert code == 0
     assert "would have acted 1 time" in words(output)

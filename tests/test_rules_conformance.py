@@ -104,7 +104,7 @@ def test_a_resume_at_every_cut_goes_on_bit_by_bit(row: RuleRow, kind: str) -> No
     run = started(policy(row), kind)
     states = {}
     for t, _ in fed(run, kind):
-        if t % 7 == 0 or t in (99, 100, 101, 104):
+        if t % 41 == 0 or t in (100, 101, 104):
             states[t] = json.dumps(run.state_dict(), allow_nan=False)
     for cut, state in states.items():
         again = started(policy(row), kind)
@@ -167,9 +167,9 @@ def test_undecided_never_acts(row: RuleRow, kind: str) -> None:
 def test_rules_sleep_in_the_leading_warm_up(row: RuleRow, kind: str) -> None:
     plain = policy(row)
     run = started(lehr.Policy(lehr.warmup(60).then(plain.schedule), list(plain.rules)), kind)
+    awake = any(rule.trigger.heeds_warmup for rule in plain.rules)  # a guard acts there too
     for t, lr in fed(run, kind, until=60):
-        assert lr == pytest.approx(0.1 * (t + 1) / 60, rel=1e-12)
-    awake = any(rule.trigger.heeds_warmup for rule in plain.rules)
+        assert awake or lr == pytest.approx(0.1 * (t + 1) / 60, rel=1e-12)
     assert awake or not [event for event in run.events if event.kind != "warning"]
 
 

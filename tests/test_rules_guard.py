@@ -18,7 +18,9 @@ from lehr.controller import Controller
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.rules import Observation
-from lehr.rules.derails import BLOCKS, Derails, DerailsState, Sticks
+from lehr.rules.derails import Derails, DerailsState
+from lehr.rules.medians import BLOCKS
+from lehr.rules.sticks import Sticks
 from lehr.rules.trigger import Trigger
 
 NAN, INF = math.nan, math.inf

@@ -13,7 +13,7 @@ import pytest
 import lehr
 from lehr.errors import LehrError
 from lehr.rules import Observation
-from lehr.rules.estimators import SIZES, SPREAD, Bin, Noise, absorbed, clipped, noise_of, windows
+from lehr.rules.estimators import SIZES, SPREAD, Bin, absorbed, clipped, noise_of, windows
 from lehr.rules.improves import TrendMemory
 from lehr.rules.lanes import first_firings
 from lehr.rules.trend import TrendState, estimated, heard
@@ -93,15 +93,21 @@ def test_lines_through_bins_are_nearly_those_through_all_observations() -> None:
 @pytest.mark.parametrize("slope", [0.0, 0.5])
 def test_noise_and_autocorrelation_are_found_and_no_slope_passes_for_noise(rho: float, slope: float) -> None:
     values = slope * np.arange(400) + autoregressive(rho, 300, 400, seed=3)
-    noise = Noise()
-    for column in values.T:
-        noise = noise.after(column)
-    variance, found, count = noise_of(noise)
-    assert count == 398
-    assert np.median(found) == pytest.approx(rho, abs=0.05)
-    assert np.median(np.sqrt(variance)) == pytest.approx(1.0, abs=0.1)
-    times = variance * (1 + found) / (1 - found) / ((1 + rho) / (1 - rho))
-    assert 0.7 < np.median(times) < 1.4
+    noise = noise_of(tuple(values.T))
+    assert set(noise.known) == {398}
+    assert np.median(noise.rho) == pytest.approx(rho + 2 * math.sqrt((1 - rho**2) / 398), abs=0.06)
+    assert np.median(noise.sd) == pytest.approx(1.0, abs=0.1)
+    below = np.mean(noise.long_run < (1 + rho) / (1 - rho))
+    assert below < 0.1, "the variance of a mean may be taken for too large, hardly ever for too small"
+
+
+def test_a_bend_of_the_curve_does_not_pass_for_noise() -> None:
+    """A fall of four standard deviations an observation that ends at once: the lags across the bend are left out."""
+    t = np.arange(512)
+    values = autoregressive(0.0, 100, 512, seed=18) + 4.0 * np.maximum(300 - t, 0)
+    noise = noise_of(tuple(values.T))
+    assert np.median(noise.sd) == pytest.approx(1.0, abs=0.15)
+    assert np.median(noise.rho) < 0.35
 
 
 def test_a_spike_is_pulled_in_and_a_value_among_equals_is_left() -> None:
@@ -317,12 +323,7 @@ def test_a_test_that_takes_noise_for_white_would_not_keep_its_risk(monkeypatch: 
     """The same, with the autocorrelation left out of the account: what must fail does."""
     from lehr.rules import trend
 
-    def white(noise: Noise) -> Any:
-        variance, rho, known = noise_of(noise)
-        return variance, 0 * rho, known
-
-    monkeypatch.setattr(trend, "noise_of", white)
-    monkeypatch.setattr(trend, "CAUTION", 0.0)
+    monkeypatch.setattr(trend, "noise_of", lambda last: noise_of(last)._replace(rho=np.zeros(1)))
     boundary = 0.99 ** (np.arange(600) / 60)
     assert share(slow, boundary, 0.8, 0.02, runs=200, seed=14) > 0.5
 

@@ -19,7 +19,7 @@ import lehr
 from gloo import Played, Processes, Script
 from lehr.gather import Sum
 from lehr.torch import Scheduler
-from lehr.torch.ranks import Ranks, Standing, disagreement, local_metrics, merged, packed
+from lehr.torch.ranks import Ranks, Standing, disagreement, local_metrics, merged, packed, standing
 
 pytestmark = pytest.mark.frameworks
 
@@ -288,7 +288,7 @@ def test_unlike_policies_or_horizons_are_told_at_the_first_cadence_point(runs: R
 
 
 def test_a_rank_that_does_not_come_is_an_error_on_the_others(runs: Runs) -> None:
-    one, two = runs(policy(PLATEAU), updates([1.0] * 8), updates([1.0] * 6), timeout=5)
+    one, two = runs(policy(PLATEAU), updates([1.0] * 8), updates([1.0] * 6), own_group=5)
     assert one.error.startswith("the ranks did not meet (here t = 8 after 8 steps of the optimizer)")
     assert two.error == ""
 
@@ -299,7 +299,7 @@ def test_a_rank_that_steps_twice_between_the_collectives_of_a_wrapper_is_told_in
 ) -> None:
     once: Script = [("train", 1)] * 6
     twice: Script = [("train", 1), ("step", {})] * 6
-    one, two = runs(policy(PLATEAU, cadence=2), once, twice, wrap=wrap, timeout=4, own_group=1)
+    one, two = runs(policy(PLATEAU, cadence=2), once, twice, wrap=wrap, timeout=8, own_group=1)
     assert two.error.startswith("the ranks did not meet (here t = 2 after 1 step of the optimizer)")
     assert one.error != ""  # torch's own, as the other rank has left
 
@@ -359,6 +359,22 @@ def test_a_row_is_equally_long_whatever_was_heard_and_for_unlike_policies() -> N
     rows = [row(names, {}) for names in ((), ("loss",), tuple("abcdefgh"))]
     assert {len(item) for item in rows} == {64}
     assert merged(rows[1:2], ("loss",)) == {}
+
+
+def test_where_a_rank_stands_tells_of_all_that_its_rules_remember_and_of_every_value() -> None:
+    def run(loss: float, edited: float) -> lehr.Controller:
+        made = lehr.start(policy(PLATEAU, cadence=None), lr=[0.1] * 9)
+        made.step(loss=loss)
+        made.adopt(8, edited)
+        return made
+
+    at = standing(run(1.0, 0.05), 0)
+    assert at == standing(run(1.0, 0.05), 0)
+    assert at.lrs == (0.1,) * 8
+    told = {name for name, one, two in zip(at._fields, at, standing(run(2.0, 0.05), 0), strict=True) if one != two}
+    assert told == {"memory"}
+    told = {name for name, one, two in zip(at._fields, at, standing(run(1.0, 0.06), 0), strict=True) if one != two}
+    assert told == {"memory", "values"}
 
 
 FIELDS = {"t": 5, "updates": 5, "plan": 9, "memory": 9, "values": 9, "groups": 2, "lrs": (0.2,)}

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 import lehr
 from lehr.errors import LehrError
@@ -360,6 +362,36 @@ def test_copies_on_another_device_go_back_to_their_own() -> None:
         scheduler.step(trouble=float(step == 7))
     assert same(run.now, then)
     assert all(kept.data_ptr() != live.data_ptr() for live, kept in offloaded.recent[0].weights)
+
+
+@pytest.fixture
+def one_rank() -> Iterator[None]:
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]  # public, though not listed
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_of_sharded_parameters_the_own_shards_go_back(one_rank: None, device: str | None) -> None:
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+    fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+    optimizer = OPTIMIZERS["adamw foreach"](model.parameters())
+    policy = lehr.Policy(lehr.constant(), rules=[BACK])
+    snapshots = Snapshots(model, every=5, device=device)
+    scheduler = Scheduler(optimizer, policy, steps=STEPS, snapshots=snapshots)
+
+    def shards() -> list[Tensor]:
+        moments = [state["exp_avg"] for state in optimizer.state.values()]
+        return [shard.to_local().clone() for shard in (*model.parameters(), *moments)]
+
+    then: list[Tensor] = []
+    for step in range(8):
+        update(model, optimizer, step)
+        then = shards() if step == 4 else then
+        scheduler.step(trouble=float(step == 7))
+    assert same(shards(), then)
+    update(model, optimizer, 8)
 
 
 @pytest.mark.parametrize(

@@ -668,7 +668,7 @@ class Controller:
         return True
 
     def _show(self, observation: Observation, since: int | None = None) -> None:
-        """Show the rules what was observed; those of a track that slept at step `since` do not hear of it."""
+        """Show the rules what was observed; those that slept at step `since` do not hear of it."""
         if not self._rules:
             return
         if self._heed is not None:

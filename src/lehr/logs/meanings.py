@@ -132,7 +132,7 @@ def _ambiguous(path: str, name: str, candidates: Sequence[str]) -> LehrError:
     listed = ", ".join(map(repr, candidates))
     return LehrError(
         f"{path}: {len(candidates)} columns could be the {name}: {listed}; say which one is meant: "
-        f"columns={{{name!r}: {candidates[0]!r}}}"
+        f"columns={{{name!r}: {candidates[0]!r}}}, or --column {name}={candidates[0]!r} in a shell"
     )
 
 

@@ -37,7 +37,8 @@ def number_drawings(replay: Replay, pen: Pen, width: int, height: int) -> Iterat
         places = [(at, at, symbols[mark.kind]) for mark in reversed(found) for at in {mark.first, mark.last}]
         row = _row(last, places, len(steps))
         key = ", ".join(f"{symbols[kind]} {kind}" for kind in kinds)
-        yield f"{number.name}{', running mean' if number.mean else ''}{f'   {key}' if key else ''}", f"{last}\n{row}"
+        caption = number.name + ", running mean" * (number.mean is not None)
+        yield f"{caption}   {key}".rstrip(), f"{last}\n{row}".rstrip("\n")
     for lane in lanes(replay) if last else ():
         said = ", ".join(f"{verdict[0]} {verdict}" for verdict in dict.fromkeys(span[2] for span in lane.spans))
         row = _row(last, [(first, end - 1, verdict[0]) for first, end, verdict in lane.spans], len(steps))

@@ -8,7 +8,7 @@ from lehr.lengths import Length, LengthLike, as_length
 from lehr.report.wording import short
 from lehr.rules import Rule, Signal, Trigger
 from lehr.rules.actions import Action, Begin, Follow, Relax, Rollback, Saturate, Scale
-from lehr.rules.derails import Derails, Sticks
+from lehr.rules.derails import Derails
 from lehr.rules.diverges import Diverges
 from lehr.rules.greedy import Greedy
 from lehr.rules.improves import ImprovesLessThan
@@ -18,6 +18,7 @@ from lehr.rules.reaches import Reaches
 from lehr.rules.slope import Stalls
 from lehr.rules.spikes import Spikes
 from lehr.rules.steers import Steers
+from lehr.rules.sticks import Sticks
 from lehr.rules.streak import Streak
 from lehr.rules.trigger import Always, And, Or
 
@@ -103,7 +104,7 @@ def _(trigger: Derails) -> str:
 
 @_condition.register
 def _(trigger: Sticks) -> str:
-    return f"{_name(trigger.signal)} has risen above its initial level and stays there for {_length(trigger.after)}"
+    return f"{_name(trigger.signal)} is no better than it began for {_length(trigger.after)}, though it has moved"
 
 
 @_condition.register

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["LAGS", "Bin", "Noise", "absorbed", "clipped", "noise_of", "windows"]
+__all__ = ["KEPT", "LAGS", "Bin", "Noise", "absorbed", "clipped", "noise_of", "windows"]
 
 Values = Any  # a float, or an array of one value a run
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -24,9 +24,10 @@ RECENT = 15  # values that say what an outlier is
 OUTLIER = 2.0  # in robust standard deviations (median absolute deviation · 1.4826)
 LAGS = (1, 2, 4, 8, 16)
 WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5, 0.3])  # of the lags in the fit: fewer independent differences, less weight
-JUMP = 6.0  # a squared difference counts at most so many times their mean: a bend of the curve is no noise
-SETTLED = 8  # differences before that
-KEPT = 512  # squared differences that their mean remembers
+KEPT = 512  # values that the noise is estimated from
+TRIMMED = 0.15  # share of the largest squared differences that is left out: a bend of the curve is no noise
+SHRUNK = 0.5207  # mean of the other 85 % of the squares of a normal variable
+CAUTION = 2.0  # standard errors by which the autocorrelation is taken higher than estimated
 SPREAD = 12  # bins of one size, before the two oldest become one of twice the size
 SIZES = 9  # sizes of bins: 12·(1 + 2 + … + 256) observations are remembered at most
 RHO = np.linspace(0.0, 0.95, 96)
@@ -54,48 +55,62 @@ def clipped(recent: tuple[Values, ...], value: Values) -> tuple[tuple[Values, ..
 
 
 class Noise(NamedTuple):
-    """Mean squared second differences at each lag, and the values that the next ones need."""
+    """The noise of each run, an entry a run.
 
-    last: tuple[Values, ...] = ()  # the last 33 values
-    squares: tuple[Values, ...] = (0.0,) * len(LAGS)
-    seen: tuple[int, ...] = (0,) * len(LAGS)  # differences at each lag, up to 512
+    Attributes:
+        sd: σ, of one observation.
+        rho: ρ, taken two standard errors higher than estimated.
+        known: values that it was estimated from.
+    """
 
-    def after(self, value: Values) -> Noise:
-        """With one more value."""
-        last = (*self.last[-2 * LAGS[-1] :], value)
-        squares, seen = list(self.squares), list(self.seen)
-        for i, lag in enumerate(LAGS):
-            if len(last) > 2 * lag:
-                seen[i] = min(seen[i] + 1, KEPT)
-                difference = value - 2.0 * last[-1 - lag] + last[-1 - 2 * lag]
-                square = difference * difference
-                if seen[i] > SETTLED:
-                    square = _least(square, JUMP * squares[i])
-                squares[i] = squares[i] + (square - squares[i]) / seen[i]
-        return Noise(last, tuple(squares), tuple(seen))
+    sd: Array
+    rho: Array
+    known: Array
+
+    @property
+    def times(self) -> Array:
+        """τ = (1 + ρ)/(1 − ρ), the integrated autocorrelation time."""
+        times: Array = (1 + self.rho) / (1 - self.rho)
+        return times
+
+    @property
+    def long_run(self) -> Array:
+        """σ²·τ: the variance of a mean, times the number in it."""
+        long_run: Array = self.sd**2 * self.times
+        return long_run
 
 
-def noise_of(noise: Noise) -> tuple[Array, Array, int]:
-    """Variance σ² and autocorrelation ρ of each run, and from how many values.
+def noise_of(last: tuple[Values, ...]) -> Noise:
+    """The noise in the last values.
 
-    The logarithms of the mean squares are fitted by log σ² + log(6 − 8ρᵏ + 2ρ²ᵏ), with ρ on a grid from 0 to 0.95;
-    then ρ is raised by its known bias, (1 + 3ρ)/n.
+    The logarithms of the mean squared differences at lag k, without the largest 15 % (the bend at the end of a fall is
+    among them), are fitted by log σ² + log(6 − 8ρᵏ + 2ρ²ᵏ), with ρ on a grid from 0 to 0.95; then ρ is raised by its
+    known bias, (1 + 3ρ)/n, and by two standard errors, √((1 − ρ²)/n).
+
+    Args:
+        last: at least three values, oldest first.
 
     Source: our choice; the difference estimator of the variance (Gasser, Sroka & Jennen-Steinmetz 1986) at several
     lags; bias of ρ: Kendall 1954.
     """
-    count = noise.seen[0]
-    used = [i for i, lag in enumerate(LAGS) if 4 * lag <= max(count, 4)]
-    lags = np.array([LAGS[i] for i in used])
-    weights = WEIGHTS[used] / WEIGHTS[used].sum()
+    values = np.array([np.atleast_1d(value) for value in last])
+    known = len(values) - 2
+    used = [i for i, lag in enumerate(LAGS) if 4 * lag <= max(known, 4)]
+    lags, weights = np.array([LAGS[i] for i in used]), WEIGHTS[used] / WEIGHTS[used].sum()
+    squares = [_trimmed((values[2 * k :] - 2 * values[k:-k] + values[: -2 * k]) ** 2) for k in lags.tolist()]
     powers = RHO[:, None] ** lags
-    squares = np.stack([np.atleast_1d(noise.squares[i]) for i in used], axis=-1)
-    gaps = np.log(squares + 1e-300)[:, None, :] - np.log(6.0 - 8.0 * powers + 2.0 * powers**2)
+    gaps = np.log(np.array(squares).T + 1e-300)[:, None, :] - np.log(6 - 8 * powers + 2 * powers**2)
     means = gaps @ weights
     best = np.argmin(((gaps - means[..., None]) ** 2) @ weights, axis=1)
-    rho = RHO[best]
-    rho = np.clip(rho + (1.0 + 3.0 * rho) / max(count, 1), 0.0, 0.95)
-    return np.exp(means[np.arange(len(best)), best]), rho, count
+    rho = np.clip(RHO[best] + (1 + 3 * RHO[best]) / known, 0.0, 0.95)
+    sd = np.exp(means[np.arange(len(best)), best] / 2)
+    return Noise(sd, np.minimum(rho + CAUTION * np.sqrt((1 - rho**2) / known), 0.97), np.full(len(sd), float(known)))
+
+
+def _trimmed(squares: Array) -> Array:
+    kept = max(round((1 - TRIMMED) * len(squares)), 1)
+    trimmed: Array = np.partition(squares, kept - 1, axis=0)[:kept].mean(axis=0) / SHRUNK
+    return trimmed
 
 
 #: Neighbouring observations as one: their number (a power of two), mean position and mean value.
@@ -149,10 +164,6 @@ def windows(bins: tuple[Bin, ...]) -> dict[str, Array]:
         "slope": slope,
         "spread": spread,
     }
-
-
-def _least(a: Values, b: Values) -> Values:
-    return min(a, b) if isinstance(a, float) else np.minimum(a, b)
 
 
 def _median(values: Any) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.rules.common import method, percent, put, whole
-from lehr.rules.estimators import Noise, noise_of
+from lehr.rules.estimators import noise_of
 from lehr.rules.reaches import better
 from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
 from lehr.schedules.schedule import number
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
 __all__ = ["AtLeast", "AtLeastState", "WithinBest", "WithinState"]
+
+
+FEWEST = 4  # values of which the noise is known
+LAST = 64  # values that the noise is taken from
 
 
 class AtLeastState(NamedTuple):
@@ -77,7 +81,7 @@ class WithinState(NamedTuple):
     smooth: Smooth
     best: float | None
     worse: int  # observations in a row beyond the tolerance and the noise
-    noise: Noise
+    last: tuple[float, ...]  # the last values
     words: str
 
 
@@ -110,7 +114,7 @@ class WithinBest(Trigger):
 
     def init(self) -> WithinState:
         """Nothing seen."""
-        return WithinState(Smooth(), None, 0, Noise(), "")
+        return WithinState(Smooth(), None, 0, (), "")
 
     def update(self, state: WithinState, observation: Observation) -> tuple[WithinState, Reading]:
         """Compare the value with the best one so far."""
@@ -118,20 +122,19 @@ class WithinBest(Trigger):
         if value is None or not math.isfinite(value):
             return state._replace(smooth=smooth), Reading(state.worse < self.sustained, False, state.words)
         best = value if state.best is None or better(self.signal, value, state.best) else state.best
-        margin = max(self.tolerance * abs(best), self._noise(state.noise))
+        margin = max(self.tolerance * abs(best), _noise(state.last))
         worse = min(state.worse + 1, self.sustained) if abs(value - best) > margin else 0
         share = f"{percent(abs(value - best) / abs(best))} worse than" if best and value != best else "as good as"
         row = f", beyond {margin:.3g} for {worse} observations" if worse else ""
         words = f"{self.signal.name} {value:.6g} is {share} its best, {best:.6g}{row}"
-        state = WithinState(smooth, best, worse, state.noise.after(value), words)
+        state = WithinState(smooth, best, worse, (*state.last[-LAST + 1 :], value), words)
         return state, Reading(worse < self.sustained, True, words)
 
     def after_firing(self, state: WithinState) -> WithinState:
         """Unchanged: it is a state, not an event."""
         return state
 
-    def _noise(self, noise: Noise) -> float:
-        """How far a value lies from its level and from the best of a few others by noise alone: two and a half σ."""
-        if noise.seen[0] < 2:
-            return 0.0
-        return 2.5 * math.sqrt(2.0 * float(noise_of(noise)[0][0]))
+
+def _noise(last: tuple[float, ...]) -> float:
+    """How far apart two values lie by noise alone: 2.5·√2·σ."""
+    return 0.0 if len(last) < FEWEST else 2.5 * math.sqrt(2.0) * float(noise_of(last).sd[0])

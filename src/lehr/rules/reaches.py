@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.rules.common import method, percent, put, whole
-from lehr.rules.estimators import Noise, clipped, noise_of
+from lehr.rules.estimators import clipped, noise_of
 from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
 from lehr.schedules.schedule import number
 
@@ -34,7 +34,6 @@ class ReachesState(NamedTuple):
     row: int = 0  # observations in a row that reached it
     recent: tuple[float, ...] = ()  # the last values, those that tell an outlier
     last: tuple[float, ...] = ()  # the last values, outliers pulled in
-    noise: Noise = Noise()
 
 
 @dataclass(frozen=True, repr=False)
@@ -100,7 +99,7 @@ class Reaches(Trigger):
 
     def after_change(self, state: ReachesState) -> ReachesState:
         """Values under another LR are no evidence of the level under this one."""
-        return state if self.confidence is None else state._replace(recent=(), last=(), noise=Noise())
+        return state if self.confidence is None else state._replace(recent=(), last=())
 
     def _reached(self, state: ReachesState, value: float) -> tuple[ReachesState, str]:
         reached = value == self.threshold or better(self.signal, value, self.threshold)
@@ -112,10 +111,10 @@ class Reaches(Trigger):
     def _shown(self, state: ReachesState, value: float) -> tuple[ReachesState, str]:
         """Of the means of the last 2, 3, … values, has one a confidence bound beyond the threshold?"""
         recent, inside = clipped(state.recent, value)
-        state = state._replace(recent=recent, last=(*state.last[-LAST + 1 :], inside), noise=state.noise.after(inside))
+        state = state._replace(recent=recent, last=(*state.last[-LAST + 1 :], inside))
         if len(state.last) < LEAST:
             return state, ""
-        low, mean, count = bound(state.last, state.noise, self.confidence or 0.5, self.signal.best)
+        low, mean, count = bound(state.last, self.confidence or 0.5, self.signal.best)
         if not (low == self.threshold or better(self.signal, low, self.threshold)):
             return state, ""
         return state, (
@@ -129,17 +128,16 @@ def better(signal: Signal, a: float, b: float) -> bool:
     return a > b if signal.best == "max" else a < b
 
 
-def bound(last: tuple[float, ...], noise: Noise, confidence: float, best: str) -> tuple[float, float, int]:
+def bound(last: tuple[float, ...], confidence: float, best: str) -> tuple[float, float, int]:
     """The level that the signal has at least, with its mean and number of observations.
 
     The best of the one-sided bounds mean ∓ z·σ·√(τ/n) over the means of the last n = 2, 3, … values, with the error
     shared among them. For a signal that improves the mean lags behind its level, so the bound is on the safe side.
     """
-    variance, rho, known = noise_of(noise)
-    high = min(float(rho[0]) + math.sqrt((1 - float(rho[0]) ** 2) / max(known, 1)), 0.97)
-    sd = math.sqrt(float(variance[0]) * (1 + high) / (1 - high))
+    noise = noise_of(last)
+    sd, count = math.sqrt(float(noise.long_run[0])), float(noise.known[0])
     z = -NormalDist().inv_cdf((1 - confidence) / (len(last) - 1))
-    z *= 1 + (z * z + 1) / (4 * max(known / 2, 4.0))
+    z *= 1 + (z * z + 1) / (2 * max(count, 8.0))  # Student's t, to first order
     sign = 1.0 if best == "max" else -1.0
     total, found = last[-1], (-math.inf, last[-1], 1)
     for n in range(2, len(last) + 1):

@@ -10,17 +10,18 @@ from typing import Any, Literal
 from lehr.errors import LehrError
 from lehr.lengths import Length, LengthLike, as_length
 from lehr.rules.common import whole
-from lehr.rules.derails import Derails, Sticks
+from lehr.rules.derails import Derails
 from lehr.rules.diverges import Diverges
 from lehr.rules.greedy import Greedy
 from lehr.rules.improves import ImprovesLessThan
 from lehr.rules.levels import LevelsOff
-from lehr.rules.plateaus import Flavor, MarginMode, Plateaus
 from lehr.rules.performs import AtLeast, WithinBest
+from lehr.rules.plateaus import Flavor, MarginMode, Plateaus
 from lehr.rules.reaches import Reaches
 from lehr.rules.slope import Stalls
 from lehr.rules.spikes import Spikes
 from lehr.rules.steers import Steers
+from lehr.rules.sticks import Sticks
 from lehr.rules.streak import Streak
 from lehr.rules.trend import RISK
 from lehr.rules.trigger import Observation, Smooth, Trigger
@@ -142,8 +143,8 @@ class Signal(Value):
         Example:
             >>> import lehr
             >>> good = lehr.evaluation("accuracy", every=100, best="max").at_least(0.9)
-            >>> lehr.when(good & lehr.loss.improves_less_than(0.01, over=200)).scale(0.1)
-            when(evaluation('accuracy', every=100, best='max').at_least(0.9) & loss.improves_less_than(0.01, 200)).scale(0.1)
+            >>> lehr.when(good & lehr.loss.plateaus(5)).scale(0.1)
+            when(evaluation('accuracy', every=100, best='max').at_least(0.9) & loss.plateaus(5)).scale(0.1)
 
         Source: our choice.
         """
@@ -218,9 +219,10 @@ class Signal(Value):
     ) -> Trigger:
         """Holds when most of the progress has been lost and stays so, or when the value is no longer finite.
 
-        Slow to anger: spikes that recover are no reason. Progress is the way from the initial level to the best one, in
-        the logarithm where all levels are positive. A level is the median of up to 15 block means. Progress and loss
-        must both exceed four standard deviations of the block means. It hears the leading warm-up too.
+        Slow to anger: spikes that recover are no reason. Progress is the way from the first value to the best level, in
+        the logarithm where all are positive. A level is the median of up to 15 block means. What was gained and what is
+        lost must both exceed four standard deviations of the best level. What is lost counts as recovered when half of
+        `lost` is regained. It hears the leading warm-up too.
 
         Args:
             lost: the share of the progress that is given back, above 0 and at most 1.
@@ -238,12 +240,13 @@ class Signal(Value):
         return Derails(self, lost, unrecovered, smooth, nonfinite)
 
     def sticks(self, after: LengthLike = "4%", smooth: LengthLike = "3%") -> Trigger:
-        """Holds when the value has risen above its initial level and is no better than that for as long as `after`.
+        """Holds when the value has been no better than the first one for as long as `after`, though not for slowness.
 
-        That is the mark of an LR that is far too high: training has destroyed the initial weights and learns nothing
-        since. A run that merely learns slowly never rises, so it is left alone; it would need a higher LR. "Risen" is a
-        block mean worse by 20 % and by more than the first five values spread; "no better" is a gain of less than 3 %
-        on their median. It hears the leading warm-up too.
+        That is the mark of an LR that is far too high: training has destroyed the weights and learns nothing since.
+        "No better" is a level that is less than 15 % better than the first value. Before that the value must have been
+        worse, by a block mean that is worse by 50 %, or better, by a level that was better by 15 %; both by four
+        standard deviations. A run that never moves is left alone: it may need a higher LR. It hears the leading warm-up
+        too.
 
         Args:
             after: how long.

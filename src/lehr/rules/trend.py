@@ -17,14 +17,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from lehr.errors import LehrError
-from lehr.rules.estimators import Array, Bin, Noise, absorbed, clipped, noise_of, windows
+from lehr.rules.estimators import KEPT, Array, Bin, absorbed, clipped, noise_of, windows
 
 __all__ = ["RISK", "Estimate", "TrendState", "estimate", "estimated", "heard"]
 
 RISK = 0.05
 LEAST = 24  # observations in a window
 TIMES = 6.0  # a window holds at least so many integrated autocorrelation times
-CAUTION = 2.0  # standard errors by which the autocorrelation is taken higher than estimated
 SHARE = 0.013  # of the budget for one look at one window: calibrated at the boundary, benchmarks/triggers.py
 NORMAL = NormalDist()
 STRETCH = 10.0  # the risk is that of a stretch of ten times `over`
@@ -35,7 +34,7 @@ class TrendState(NamedTuple):
     """Memory of the trend test."""
 
     recent: tuple[Any, ...] = ()  # the last fifteen values
-    noise: Noise = Noise()
+    last: tuple[Any, ...] = ()  # the last 512 values, outliers pulled in
     bins: tuple[Bin, ...] = ()
     seen: int = 0
     due: int = LEAST  # observations at which it looks next
@@ -71,7 +70,8 @@ def heard(state: TrendState, at: float, value: Any) -> tuple[TrendState, bool]:
     """The memory after an observation at position `at`, and whether it is time to look."""
     recent, value = clipped(state.recent, value)
     seen = state.seen + 1
-    state = TrendState(recent, state.noise.after(value), absorbed(state.bins, at, value), seen, state.due)
+    last = (*state.last[-KEPT + 1 :], value)
+    state = TrendState(recent, last, absorbed(state.bins, at, value), seen, state.due)
     if seen < state.due:
         return state, False
     return state._replace(due=seen + max(1, seen // LOOKS)), True
@@ -89,17 +89,15 @@ def estimated(state: TrendState, improvement: float, over: float, risk: float = 
     """
     w = windows(state.bins)
     w = {name: column[1:] for name, column in w.items()}  # a line needs two bins
-    variance, rho, known = noise_of(state.noise)
-    sd, rho = np.sqrt(variance), np.minimum(rho + CAUTION * np.sqrt((1 - rho**2) / max(known, 1)), 0.97)
-    tau = (1 + rho) / (1 - rho)  # ρ is an estimate too
+    noise = noise_of(state.last)
+    sd, rho, times = noise.sd, noise.rho, noise.times
     unit = np.maximum(np.maximum(np.abs(w["mean"]), sd), 1e-300)
     rate = (-1.0 if best == "min" else 1.0) * w["slope"] * over / unit
     z = _critical(-2 * w["middle"] / (STRETCH * over), risk)
-    free = np.maximum(known * (1 - rho**2) / (1 + rho**2) / 2, 4.0)
+    free = np.maximum(noise.known * (1 - rho**2) / (1 + rho**2) / 2, 4.0)
     t = z * (1 + (z**2 + 1) / (4 * free))  # Student's t, to first order in 1/free
-    long_run = variance * tau
-    reach = t * np.sqrt(long_run / w["spread"]) * over / unit
-    able = (w["count"] >= LEAST) & (w["count"] >= TIMES * tau)
+    reach = t * np.sqrt(noise.long_run / w["spread"]) * over / unit
+    able = (w["count"] >= LEAST) & (w["count"] >= TIMES * times)
     better, slow = able & (rate - reach > improvement), able & (rate + reach < improvement)
     decided = (better | slow).any(axis=0)
     at = np.where(decided, np.argmax(better | slow, axis=0), len(rate) - 1)
@@ -110,9 +108,9 @@ def estimated(state: TrendState, improvement: float, over: float, risk: float = 
     count, bound = chosen(w["count"]), chosen(rate + reach)
     verdict = np.where(chosen(better), "improving", np.where(bound < 0, "worsening", "flat"))
     level = chosen(w["mean"] - w["slope"] * w["middle"])
-    margin = 1.96 * np.sqrt(long_run * (1 / count + chosen(w["middle"]) ** 2 / chosen(w["spread"])))
+    margin = 1.96 * np.sqrt(noise.long_run * (1 / count + chosen(w["middle"]) ** 2 / chosen(w["spread"])))
     if improvement > 0:
-        more = np.maximum(count * (chosen(reach) / improvement) ** (2 / 3), np.maximum(TIMES * tau, LEAST)) - count
+        more = np.maximum(count * (chosen(reach) / improvement) ** (2 / 3), np.maximum(TIMES * times, LEAST)) - count
     else:
         more = np.full(len(sd), np.inf)  # that something stands exactly still is never shown
     return Estimate(

@@ -20,7 +20,7 @@ from lehr.errors import LehrError
 from lehr.gather import Sum, Window
 from lehr.spelling import brief
 
-__all__ = ["Ranks", "Standing", "disagreement", "local_metrics", "merged", "packed"]
+__all__ = ["Ranks", "Standing", "disagreement", "local_metrics", "merged", "packed", "standing"]
 
 Row = Sequence[float]
 

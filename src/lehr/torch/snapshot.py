@@ -6,13 +6,10 @@ They are never part of a state: after a resume there is none until the next is t
 
 from __future__ import annotations
 
-import copy
 import math
-import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from lehr.errors import LehrError
@@ -21,6 +18,7 @@ from lehr.lengths import Horizon, Length, LengthLike, as_length, whole_steps
 from lehr.rules import Observation, Rollback, Rule, Signal, Stop
 from lehr.rules.common import whole
 from lehr.rules.trigger import Smooth
+from lehr.torch.copies import local_part, mapped, put_back, put_random_states, random_states
 
 __all__ = ["Snapshot", "Snapshots", "as_snapshots"]
 
@@ -58,7 +56,7 @@ class Snapshots:
 
     Example:
         >>> import lehr
-        >>> from lehr.torch import Scheduler
+        >>> from lehr.torch import Scheduler, Snapshots
         >>> model = torch.nn.Linear(2, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         >>> policy = lehr.Policy(lehr.cosine(), rules=lehr.guard())
@@ -175,7 +173,7 @@ class Snapshots:
             {key: self._copied(value) for key, value in optimizer.state.items()},
             [self._copied(_own(group, self._governed)) for group in optimizer.param_groups],
             {} if self.scaler is None else self.scaler.state_dict(),
-            _rng(),
+            random_states(),
         )
 
     def _weights(self) -> list[torch.Tensor]:
@@ -186,9 +184,9 @@ class Snapshots:
     def _copied(self, value: Any) -> Any:
         """A copy of tensors in any nesting of dicts, lists and tuples, and of anything else."""
         if isinstance(value, torch.Tensor):
-            local = _local(value.detach())
+            local = local_part(value.detach())
             return local.clone() if self._device is None else local.to(self._device, copy=True)
-        return _mapped(value, self._copied)
+        return mapped(value, self._copied)
 
     # Going back
 
@@ -197,21 +195,21 @@ class Snapshots:
         """Put everything back, in place, and drop what was taken later; what could not be put back, in words."""
         known = {id(live) for live, _ in snapshot.weights}
         for live, kept in snapshot.weights:
-            _local(live).copy_(kept)
+            local_part(live).copy_(kept)
         self._put_buffers(snapshot.buffers)
         self._put_optimizer(snapshot)
         if snapshot.scaler:
             self.scaler.load_state_dict(snapshot.scaler)
         if rng:
-            _put_rng(snapshot.rng)
+            put_random_states(snapshot.rng)
         self.recent = [other for other in self.recent if other.step <= snapshot.step]
         late = sum(id(weight) not in known for weight in self._weights())
         return f"; left as they are, as they joined later: {late} parameter{'s' if late > 1 else ''}" if late else ""
 
     def _put_buffers(self, kept: Mapping[str, torch.Tensor]) -> None:
         for name, buffer in self.model.named_buffers():
-            if name in kept and _local(buffer).shape == kept[name].shape:
-                _local(buffer).copy_(kept[name])
+            if name in kept and local_part(buffer).shape == kept[name].shape:
+                local_part(buffer).copy_(kept[name])
             elif name in kept:  # a buffer that has grown since
                 path, _, leaf = name.rpartition(".")
                 setattr(self.model.get_submodule(path), leaf, kept[name].to(buffer.device, copy=True))
@@ -221,12 +219,12 @@ class Snapshots:
         known = {id(live) for live, _ in snapshot.weights}
         for key in list(optimizer.state):
             if key in snapshot.state:
-                optimizer.state[key] = _put(optimizer.state[key], snapshot.state[key], key)
+                optimizer.state[key] = put_back(optimizer.state[key], snapshot.state[key], key)
             elif id(key) in known or not isinstance(key, torch.Tensor):
                 del optimizer.state[key]  # it had none then
         for group, kept in zip(optimizer.param_groups, snapshot.groups, strict=False):
             for name, value in kept.items():
-                group[name] = _put(group.get(name), value, None)
+                group[name] = put_back(group.get(name), value, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the copies: they are in no checkpoint."""
@@ -255,51 +253,3 @@ def as_snapshots(given: Snapshots | LengthLike | bool | None, model: torch.nn.Mo
 def _own(group: Mapping[str, Any], governed: frozenset[str]) -> dict[str, Any]:
     """What an optimiser itself may keep in a group, such as a count; what the policy governs is not among it."""
     return {name: value for name, value in group.items() if name not in governed}
-
-
-def _put(live: Any, kept: Any, beside: Any) -> Any:
-    """`kept` in the place of `live`: in place where a tensor is there, so that what captured it still sees it."""
-    if isinstance(kept, torch.Tensor):
-        if isinstance(live, torch.Tensor) and _local(live).shape == kept.shape and live.dtype == kept.dtype:
-            _local(live).copy_(kept)
-            return live
-        device = live.device if isinstance(live, torch.Tensor) else getattr(beside, "device", kept.device)
-        return kept.to(device, copy=True)
-    if isinstance(kept, dict) and isinstance(live, dict):
-        found = {key: _put(live.get(key), value, beside) for key, value in kept.items()}
-        live.clear()
-        live.update(found)
-        return live
-    if isinstance(kept, list | tuple) and isinstance(live, list | tuple) and len(kept) == len(live):
-        return type(kept)(_put(a, b, beside) for a, b in zip(live, kept, strict=True))
-    return _mapped(kept, lambda value: _put(None, value, beside))
-
-
-def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
-    """`function` of what a dict, list or tuple holds; a copy of anything else."""
-    if isinstance(value, dict):
-        return {key: function(item) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(function(item) for item in value)
-    return copy.deepcopy(value)
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    """The part of a sharded tensor that lies here; it shares its memory."""
-    local: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return local
-
-
-def _rng() -> dict[str, Any]:
-    states = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}  # noqa: NPY002
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's own
-        states["cuda"] = torch.cuda.get_rng_state_all()
-    return states
-
-
-def _put_rng(states: Mapping[str, Any]) -> None:
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])  # noqa: NPY002  # the user's own
-    torch.set_rng_state(states["torch"])
-    if "cuda" in states:
-        torch.cuda.set_rng_state_all(states["cuda"])

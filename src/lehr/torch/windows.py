@@ -28,10 +28,9 @@ class OnDevice:
         self.device = device
         self._reports = start.finite + start.bad
         single = device.type == "mps"  # has no float64
-        numbers = [start.total, start.bad, start.low, -start.high]
-        self._sums, self._range = (
-            torch.tensor(numbers, dtype=torch.float32 if single else torch.float64).to(device).split(2)
-        )
+        numbers = torch.tensor([start.total, start.bad, start.low, -start.high], dtype=torch.float64)
+        numbers = numbers.to(torch.float32 if single else torch.float64).to(device)
+        self._sums, self._range = numbers[:2], numbers[2:]
 
     def plus(self, value: torch.Tensor) -> OnDevice:
         """One report more; the host does not wait for it."""
