@@ -206,8 +206,16 @@ CASES: dict[str, tuple[list[Case], list[Case]]] = {
         [("when(loss.plateaus(98)).scale(0.5)", {"steps": 100}), ("when(loss.plateaus(99)).scale(0.5)", {})],
     ),
     "LR402": (
-        [("when(loss.improves_less_than(0.01, over=51)).scale(0.5)", {"steps": 100})],
-        [("when(loss.improves_less_than(0.01, over=50)).scale(0.5)", {"steps": 100})],
+        [
+            ("when(loss.improves_less_than(0.01, over=51, test='means')).scale(0.5)", {"steps": 100}),
+            ("when(loss.improves_less_than(0.01, over=50)).scale(0.5)", {"steps": 23}),
+            ("when(loss.improves_less_than(0.01, over=1280)).scale(0.5)", {"steps": 479}),
+        ],
+        [
+            ("when(loss.improves_less_than(0.01, over=50, test='means')).scale(0.5)", {"steps": 100}),
+            ("when(loss.improves_less_than(0.01, over=50)).scale(0.5)", {"steps": 24}),
+            ("when(loss.improves_less_than(0.01, over=1280)).scale(0.5)", {"steps": 480}),
+        ],
     ),
     "LR403": (
         [(f"{RULE}.stop().after(100)", {"steps": 100}), (f"{RULE}.stop().after('100 observations')", {"steps": 100})],

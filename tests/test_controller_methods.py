@@ -128,7 +128,7 @@ def at_every_update(act: Act) -> list[float]:
     return seen
 
 
-slow = "when(loss.improves_less_than(0.2, over=10))"
+slow = "when(loss.improves_less_than(0.2, over=10, test='means'))"
 hit = "when(metric('accuracy', best='max').reaches(0.9))"
 good = "when(evaluation('accuracy', every='1 epoch', best='max').reaches(0.9))"
 
@@ -164,7 +164,9 @@ def test_each_method_does_something(policy: str, expected: list[float]) -> None:
 
 def test_the_events_of_a_loss_based_run_say_why() -> None:
     rng = random.Random(0)
-    run = lehr.start("when(loss.improves_less_than(0.01, over='200 steps')).scale(0.5)", lr=0.1, steps=400)
+    run = lehr.start(
+        "when(loss.improves_less_than(0.01, over='200 steps', test='means')).scale(0.5)", lr=0.1, steps=400
+    )
     losses = [1.0 + rng.gauss(0, 0.01) for _ in range(200)] + [0.996 + rng.gauss(0, 0.01) for _ in range(200)]
     for value in losses:
         run.step(loss=value)

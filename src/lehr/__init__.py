@@ -14,6 +14,7 @@ Example:
 from typing import TYPE_CHECKING, Any
 
 from lehr import schedules
+from lehr.calibrate import Calibration, calibrate
 from lehr.checks import Finding, check
 from lehr.controller import Controller, start
 from lehr.converters import Conversion, convert
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bind",
+    "Calibration",
     "Controller",
     "Conversion",
     "Curve",
@@ -85,6 +87,7 @@ __all__ = [
     "always",
     "as_policy",
     "bind",
+    "calibrate",
     "check",
     "convert",
     "diff",

@@ -7,13 +7,13 @@ share δ over the next H observations. A firing before that is premature; after 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FAMILIES", "Noise", "Outcome", "fewest", "outcome", "trial"]
+__all__ = ["FAMILIES", "Curves", "Noise", "Outcome", "curves", "fewest", "flat_since", "outcome", "trial", "wilson"]
 
 Runs = NDArray[np.float64]
 Random = np.random.Generator
@@ -35,7 +35,7 @@ class Noise:
     rho: float = 0.0
     spikes: float = 0.0
     height: float = 0.0
-    innovations: tuple[float, ...] = ()
+    innovations: tuple[float, ...] = field(default=(), repr=False)
 
     def draw(self, runs: int, length: int, random: Random) -> Runs:
         """Noise of the shape (runs, length)."""
@@ -93,6 +93,13 @@ FAMILIES: Mapping[str, Callable[[int, Runs, Random], Runs]] = {
 }
 
 
+class Curves(NamedTuple):
+    """Runs of one family."""
+
+    truth: Runs  # of shape (runs, length + over): it goes on after the run, so that flatness can be told at its end
+    values: Runs  # what is reported, of shape (runs, length)
+
+
 class Outcome(NamedTuple):
     """What a trigger did in a set of runs."""
 
@@ -102,6 +109,30 @@ class Outcome(NamedTuple):
     late: int  # runs that come to be flat and had no premature firing
     missed: float  # share of those of them in which it could be decided; NaN where there are none
     decidable: int  # how many those are
+
+
+def curves(
+    noise: Noise, *, length: int, over: int, runs: int, seed: int, best: str = "min", sign: int = 1
+) -> dict[str, Curves]:
+    """Draw runs of each family.
+
+    Args:
+        noise: of the curves.
+        length: observations in a run.
+        over: by how many observations the truth is longer.
+        runs: of each family.
+        seed: the same seed gives the same curves.
+        best: "min" or "max". For "max" and positive levels f becomes 1/f.
+        sign: of the level, 1 or -1. For negative levels f becomes -1/f ("min") or -f ("max").
+    """
+    found = {}
+    for i, (name, family) in enumerate(FAMILIES.items()):
+        random = np.random.default_rng([seed, i])
+        falling = family(runs, np.arange(length + over) / length, random)
+        truth = sign * (falling if (best == "min") == (sign > 0) else 1 / falling)
+        reported = truth[:, :length]
+        found[name] = Curves(truth, reported + np.abs(reported) * noise.draw(runs, length, random))
+    return found
 
 
 def trial(
@@ -125,21 +156,26 @@ def trial(
         runs: of each family.
         seed: the same seed gives the same curves, whatever the trigger.
     """
-    found = {}
-    for i, (name, family) in enumerate(FAMILIES.items()):
-        random = np.random.default_rng([seed, i])
-        truth = family(runs, np.arange(length + over) / length, random)
-        values = truth[:, :length] * (1 + noise.draw(runs, length, random))
-        needed = fewest(noise, over=over, improvement=improvement)
-        found[name] = outcome(np.asarray(firings(values)), truth, over, improvement, needed)
-    return found
+    needed = fewest(noise, over=over, improvement=improvement)
+    return {
+        name: outcome(np.asarray(firings(drawn.values)), drawn.truth, over, improvement, needed)
+        for name, drawn in curves(noise, length=length, over=over, runs=runs, seed=seed).items()
+    }
 
 
-def outcome(first: Any, truth: Runs, over: int, improvement: float, needed: float) -> Outcome:
+def flat_since(truth: Runs, over: int, improvement: float, best: str = "min") -> NDArray[np.int64]:
+    """The first observation of each run from which its truth is flat; the run's length where it never is."""
+    length = truth.shape[1] - over
+    gained = (truth[:, :length] - truth[:, over:]) * (1 if best == "min" else -1)
+    flat = gained / np.abs(truth[:, :length]) < improvement
+    since: NDArray[np.int64] = np.where(flat.any(axis=1), flat.argmax(axis=1), length)
+    return since
+
+
+def outcome(first: Any, truth: Runs, over: int, improvement: float, needed: float, best: str = "min") -> Outcome:
     """Score the first firings against the truth, which must go on for `over` observations after the run."""
     length = truth.shape[1] - over
-    flat = (truth[:, :length] - truth[:, over:]) / truth[:, :length] < improvement
-    since = np.where(flat.any(axis=1), flat.argmax(axis=1), length)
+    since = flat_since(truth, over, improvement, best)
     premature = (first >= 0) & (first < since)
     late = (since < length) & ~premature
     delays = np.where(first >= 0, first - since, np.inf)[late]
@@ -160,3 +196,17 @@ def fewest(noise: Noise, *, over: float, improvement: float, z: float = 1.645) -
     With so many the confidence interval of a flat line's improvement over H reaches δ.
     """
     return float((12 * z**2 * noise.long_run * over**2 / improvement**2) ** (1 / 3))
+
+
+def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval of a share seen in `count` runs, 95 % by default.
+
+    Example:
+        >>> [round(bound, 4) for bound in wilson(0.0, 100)]
+        [0.0, 0.037]
+
+    Source: Wilson 1927.
+    """
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return max(float(middle - reach), 0.0), min(float(middle + reach), 1.0)

@@ -21,7 +21,7 @@ __all__ = ["FEWEST", "noise_in", "trend_of"]
 
 Floats = NDArray[np.float64]
 FEWEST = 50  # values from which a noise can be told
-SKIPPED = 0.02  # the share of the log, at its begin, in which most curves fall too steeply to be followed
+SKIPPED = 0.05  # the share of the log, at its begin, in which most curves fall too steeply to be followed
 NARROWEST, WIDEST = 31, 0.15  # of a window: values, and a share of the log
 PLACES = 100  # at which a line is fitted
 ROUNDS = 4  # of reweighting

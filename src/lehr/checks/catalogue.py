@@ -95,7 +95,7 @@ POLICY: tuple[Check[Subject], ...] = (
     Check(
         "LR402",
         "warning",
-        "a window of improves_less_than longer than half of the run: the rule can never fire",
+        "improves_less_than needs more of the run than there is: the rule can never fire",
         "shorten the window, such as over='5%'",
         rule.window_longer_than_half_the_run,
     ),

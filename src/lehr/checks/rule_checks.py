@@ -39,17 +39,18 @@ def patience_longer_than_the_run(subject: Subject) -> Iterator[Found]:
 
 
 def window_longer_than_half_the_run(subject: Subject) -> Iterator[Found]:
-    """Two windows of `improves_less_than` do not fit into the run."""
+    """What `improves_less_than` must see before it can say anything does not fit into the run."""
     for rule, trigger in _triggers(subject):
         if isinstance(trigger, ImprovesLessThan):
             in_observations = trigger.window.unit == "observations"
             size = int(trigger.window.amount) if in_observations else steps_in(trigger.window, subject.horizon)
             most = _observations(subject, rule, trigger.signal if in_observations else None)
-            if size is not None and most is not None and 2 * size > most:
+            needed = None if size is None else trigger.fewest(size)
+            if needed is not None and most is not None and needed > most:
                 unit = "observations" if in_observations else "steps"
                 yield Found(
-                    f"{rule!r} can never fire: it compares two windows of {size} {unit}, and the run has at most "
-                    f"{most} that it sees"
+                    f"{rule!r} can never fire: it must see at least {needed} {unit}, and the run has at most {most} "
+                    "that it sees"
                 )
 
 

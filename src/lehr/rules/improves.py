@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from lehr.errors import LehrError
 from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length
 from lehr.rules.common import in_steps, method, percent, put
-from lehr.rules.trend import RISK, Estimate, TrendState, estimated, heard
+from lehr.rules.trend import LEAST, RISK, Estimate, TrendState, estimated, heard
 from lehr.rules.trigger import Observation, Reading, Smooth, Trigger, Verdict
 from lehr.schedules.schedule import number
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImprovesLessThan", "LessState", "TrendMemory"]
 
+LARGEST = 1e150  # so that squares of differences are finite
 BINS = 64  # bins of the trend test in a window `over`: finer it need not look, and costs no more
 
 
@@ -87,6 +88,10 @@ class ImprovesLessThan(Trigger):
         """Of a bin of the trend test, in steps or observations, once the window is so."""
         return max(int(self.window.amount) // BINS, 1)
 
+    def fewest(self, size: int) -> int:
+        """Steps (or observations) that it must see before it can fire, with a window of `size` of them."""
+        return 2 * size if self.test == "means" else LEAST * max(size // BINS, 1)
+
     def text(self, full: bool = False) -> str:
         """`signal.improves_less_than(...)`."""
         return method(self.signal, "improves_less_than", self, ("improvement", "over", "test", "risk"), full)
@@ -124,6 +129,7 @@ class ImprovesLessThan(Trigger):
     def _judged(self, state: TrendMemory, step: int, value: float | None) -> tuple[TrendMemory, Reading]:
         if value is None or not math.isfinite(value):
             return state, self._reading(state, False)
+        value = min(max(value, -LARGEST), LARGEST)
         width = self.width
         at = state.seen if self.window.unit == "observations" else step
         looked = False

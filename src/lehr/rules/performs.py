@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["AtLeast", "AtLeastState", "WithinBest", "WithinState"]
 
 
+LARGEST = 1e150  # so that squares of differences are finite
 FEWEST = 4  # values of which the noise is known
 LAST = 64  # values that the noise is taken from
 
@@ -127,7 +128,7 @@ class WithinBest(Trigger):
         share = f"{percent(abs(value - best) / abs(best))} worse than" if best and value != best else "as good as"
         row = f", beyond {margin:.3g} for {worse} observations" if worse else ""
         words = f"{self.signal.name} {value:.6g} is {share} its best, {best:.6g}{row}"
-        state = WithinState(smooth, best, worse, (*state.last[-LAST + 1 :], value), words)
+        state = WithinState(smooth, best, worse, (*state.last[-LAST + 1 :], min(max(value, -LARGEST), LARGEST)), words)
         return state, Reading(worse < self.sustained, True, words)
 
     def after_firing(self, state: WithinState) -> WithinState:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Reaches", "ReachesState", "better", "bound"]
 
 
+LARGEST = 1e150  # so that squares of differences are finite
 LEAST = 8  # observations before anything is said with confidence
 LAST = 24  # observations that the means are taken over, at most
 
@@ -110,7 +111,7 @@ class Reaches(Trigger):
 
     def _shown(self, state: ReachesState, value: float) -> tuple[ReachesState, str]:
         """Of the means of the last 2, 3, … values, has one a confidence bound beyond the threshold?"""
-        recent, inside = clipped(state.recent, value)
+        recent, inside = clipped(state.recent, min(max(value, -LARGEST), LARGEST))
         state = state._replace(recent=recent, last=(*state.last[-LAST + 1 :], inside))
         if len(state.last) < LEAST:
             return state, ""

@@ -19,7 +19,7 @@ import numpy as np
 from lehr.errors import LehrError
 from lehr.rules.estimators import KEPT, Array, Bin, absorbed, clipped, noise_of, windows
 
-__all__ = ["RISK", "Estimate", "TrendState", "estimate", "estimated", "heard"]
+__all__ = ["LEAST", "RISK", "Estimate", "TrendState", "estimate", "estimated", "heard"]
 
 RISK = 0.05
 LEAST = 24  # observations in a window

@@ -55,7 +55,7 @@ class Snapshots:
         LehrError: a length of zero, or a number below 1.
 
     Example:
-        >>> import lehr
+        >>> import lehr, torch
         >>> from lehr.torch import Scheduler, Snapshots
         >>> model = torch.nn.Linear(2, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
