@@ -27,7 +27,7 @@ POLICIES = [
     "warmup('10%').then(hold()).then(one_minus_sqrt('20%', to=0.1))",
     "compounding(0.99) * cosine_product(0.05, 9)",
     "when(loss.improves_less_than(0.3, over=4, test='means')).scale(0.7)",
-    "Policy(linear(), rules=[when(loss.smoothed(5).improves_less_than(0.2, '3 observations', test='means')).relax(.1)], min_lr=.02)",
+    "Policy(linear(), [when(loss.smoothed(5).improves_less_than(0.2, '3 observations', test='means')).relax(.1)])",
     "Policy(warmup(5).then(cosine()), rules=[when(loss.reaches(0.5, rearm=0.7)).scale(0.5)])",
     "when(metric('val_loss', best='min').plateaus(2)).scale(0.5).at_most(3).rest('4 observations').after(6)",
     "when(metric('val_loss', best='min').plateaus(1, flavor='torch') | loss.diverges()).relax(eta=0.2)",

@@ -259,6 +259,14 @@ def test_another_rules_cut_and_a_hand_begin_the_evidence_anew() -> None:
     assert run._tracks[0].state.rules[0].trigger == TrendMemory(kept.smooth)
 
 
+def test_a_rule_that_acts_a_little_at_every_update_leaves_the_evidence() -> None:
+    rules = [lehr.when(lehr.always()).relax(0.001), lehr.when(slow).scale(0.5)]
+    run = lehr.start(lehr.Policy(lehr.constant(), rules), lr=0.1, steps=300)
+    for value in (1 + 0.005 * autoregressive(0.0, 1, 300, seed=19)[0]).tolist():
+        run.step(loss=value)
+    assert any(event.action == "scale(0.5)" for event in run.events)
+
+
 def test_bins_of_a_long_window_are_the_means_of_its_steps() -> None:
     """640 steps in 64 bins: ten reports, or one that stands for them, are one observation."""
     trigger = lehr.loss.improves_less_than(0.01, over=640).resolve(lehr.Horizon(steps=2000))

@@ -20,6 +20,8 @@ from lehr.policy import Bind, Groups, Policy, PolicyLike
 from lehr.residuals import noise_in
 from lehr.rules import Rule, Signal, Trigger, loss
 from lehr.rules.common import percent
+from lehr.rules.improves import ImprovesLessThan
+from lehr.rules.plateaus import Plateaus
 from lehr.schedules.schedule import number
 from lehr.text import as_policy, parse
 from lehr.trace import Trace
@@ -47,8 +49,8 @@ class Calibration:
         needed: n*, the fewest observations from which a slope test could tell that a curve is flat.
         tried: every trigger, in the order in which it was tried.
         patience: of plateaus and of smoothed plateaus, from little to much.
-        recommended: of plateaus, smoothed plateaus and the trend test the ones to use, those that decide sooner first;
-            those without a setting that is premature in at most 5 % of the runs are not among them.
+        recommended: of plateaus, smoothed plateaus and the trend test the ones to use: premature in at most 5 % of the
+            runs, the quickest first; last a trend test that has to ask for more than was asked.
         notes: what must be known to read it.
     """
 
@@ -75,15 +77,11 @@ class Calibration:
     @property
     def coarser(self) -> float:
         """The improvement over the same window that could be told in a quarter of the run."""
-        return self.setting.improvement * (self.needed / (self.setting.length / 4)) ** 1.5
+        return float(self.setting.improvement * (self.needed / (self.setting.length / 4)) ** 1.5)
 
     def words(self) -> list[str]:
         """All of it in sentences."""
-        rows = [
-            f"{row.trigger!r}: too early in {percent(row.premature)} of the runs ({percent(row.low)} to "
-            f"{percent(row.high)}), {row.lateness()}"
-            for row in self.tried
-        ]
+        rows = [f"{row.trigger!r}: {row.words()}" for row in self.tried]
         return [*self.facts(), *rows, *self.advice(), *self.notes]
 
     def facts(self) -> list[str]:
@@ -107,8 +105,18 @@ class Calibration:
                 f"no patience and no window keeps to {percent(ALLOWED)} and decides in this run: {self.signal.name} is "
                 "too noisy for what is asked"
             ]
-        first, *others = (f"{row.trigger!r}: {row.lateness()}" for row in self.recommended)
-        return [f"write {first}", *(f"or {other}" for other in others)]
+        leads = ["write", *["or"] * (len(self.recommended) - 1)]
+        return [
+            f"{lead} {row.trigger!r}: {row.words()}{self.aside(row)}"
+            for lead, row in zip(leads, self.recommended, strict=True)
+        ]
+
+    def aside(self, row: Tried) -> str:
+        """What must be said of a trigger that asks for more than was asked."""
+        if not (isinstance(row.trigger, ImprovesLessThan) and _asks_more(row, self.setting)):
+            return ""
+        asked, window = percent(self.setting.improvement), self.setting.window.words()
+        return f"; it asks for {asked} over {row.trigger.window.words()}, as {asked} over {window} takes longer to tell"
 
     def __str__(self) -> str:
         """All of it."""
@@ -188,16 +196,20 @@ def calibrate(
     ]
     span = min(max(SMOOTH, round(5 * (1 + noise.rho) / (1 - noise.rho))), length // 10)
     raw, smooth = replace(chosen, span=None), chosen.smoothed(span)
-    patience = tuple(trials.patience(made.plateaus(0)) for made in (raw, smooth))
+    patience = tuple(trials.patience(Plateaus(made, 0)) for made in (raw, smooth))
     trend = raw.improves_less_than(improvement, over)
     menu: list[Trigger] = [made.plateaus(k) for made in (raw, smooth) for k in PATIENCES if k < length / 2]
     menu += [trend, raw.improves_less_than(improvement, over, test="means")]
     tried = tuple(trials.of(trigger) for trigger in (mine or menu))
-    best = [trials.of(found.at(ALLOWED)) for found in patience] + [*_window(trials, noise, raw)]
+    best = [*(trials.of(found.at(ALLOWED)) for found in patience), *_window(trials, noise, raw)]
     fit = [row for row in best if row.premature <= ALLOWED and math.isfinite(row.delay)]
-    recommended = tuple(sorted(fit, key=lambda row: row.delay))
+    recommended = tuple(sorted(fit, key=lambda row: (_asks_more(row, setting), row.delay)))
     needed = fewest(noise, over=trials.over, improvement=improvement)
     return Calibration(chosen, noise, setting, len(values), needed, tried, patience, recommended, tuple(notes))
+
+
+def _asks_more(row: Tried, setting: Setting) -> bool:
+    return isinstance(row.trigger, ImprovesLessThan) and row.trigger.window != setting.window
 
 
 def _window(trials: Trials, noise: Noise, signal: Signal) -> Iterator[Tried]:

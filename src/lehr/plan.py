@@ -25,6 +25,9 @@ from lehr.schedules.schedule import Context, Extent, least_steps
 __all__ = ["Begun", "Decision", "Plan", "PolicyState", "Track", "end_of"]
 
 
+MOVED = 0.05  # share by which an action must change an LR for evidence about the other one to be forgotten
+
+
 class Begun(NamedTuple):
     """A schedule that a rule has begun, or that was anchored by a change of plan."""
 
@@ -172,7 +175,7 @@ class Plan:
                 continue
             if heard.fires:
                 state, decision = self._act(state, rule, self.policy.rules[i].text(), heard)
-                acted |= {i} if not rule.shadow else set()
+                acted |= {i} if not rule.shadow and _moved(decision.event) else set()
             else:
                 text = self.policy.rules[i].text()
                 decision = Decision(Event(state.step, "verdict", heard.words, text, verdict=heard.verdict or ""))
@@ -236,6 +239,11 @@ class Plan:
             length = left
         start = tuple(float(column[0]) for column in self.factors(state, state.step))
         return state._replace(begun=Begun(schedule, state.step, start, length)), note
+
+
+def _moved(event: Event) -> bool:
+    """Whether the LR is another: less than 5 % is what schedules do all the time, and rules that act at every update."""
+    return any(abs(b - a) > MOVED * a for a, b in zip(event.lr_before, event.lr_after, strict=True))
 
 
 @dataclass

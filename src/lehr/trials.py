@@ -70,16 +70,19 @@ class Tried(NamedTuple):
     premature: float  # share of all runs, and its 95 % interval
     low: float
     high: float
-    delay: float  # median, in observations; infinite if it mostly never fired
+    delay: float  # median, in observations; infinite if it mostly never fired; NaN if it was always too early
     times: float  # the delay in units of n*
     missed: float  # share of the runs in which it could be decided; NaN where there are none
 
-    def lateness(self) -> str:
-        """Delay and misses in words."""
-        if not math.isfinite(self.delay):
-            return "mostly not at all on flat curves"
+    def words(self) -> str:
+        """How it did, in a sentence."""
+        early = f"too early in {100 * self.premature:.2g} % of the runs"
+        if math.isnan(self.delay):
+            return early
+        if math.isinf(self.delay):
+            return f"{early}, and mostly never on flat curves"
         missed = "" if math.isnan(self.missed) else f", {100 * self.missed:.0f} % missed"
-        return f"median delay {self.delay:.0f} observations, {self.times:.1f} n*{missed}"
+        return f"{early}, median delay {self.delay:.0f} observations or {self.times:.1f} n*{missed}"
 
 
 class Patience(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lehr.cli import check, compare, convert, diff, replay, show
+from lehr.cli import calibrate, check, compare, convert, diff, replay, show
 from lehr.errors import LehrError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command(name="convert", help=convert.HELP, epilog=convert.EXAMPLES, context_
 )
 app.command(help=diff.HELP, epilog=diff.EXAMPLES)(diff.diff)
 app.command(name="replay", help=replay.HELP, epilog=replay.EXAMPLES)(replay.run_replay)
+app.command(name="calibrate", help=calibrate.HELP, epilog=calibrate.EXAMPLES)(calibrate.run_calibrate)
 app.command(help=compare.HELP, epilog=compare.EXAMPLES)(compare.compare)
 
 

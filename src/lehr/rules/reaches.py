@@ -109,11 +109,20 @@ class Reaches(Trigger):
         words += f" {row} times in a row" if self.sustained > 1 else ""
         return state._replace(row=min(row, self.sustained)), words if row >= self.sustained else ""
 
+    def _likely(self, last: tuple[float, ...]) -> bool:
+        """Whether a mean has reached the threshold at all: the noise, which costs more, need be known only then."""
+        total, sign = 0.0, 1.0 if self.signal.best == "max" else -1.0
+        for n, value in enumerate(reversed(last), 1):
+            total += value
+            if n > 1 and sign * total / n > sign * self.threshold:
+                return True
+        return False
+
     def _shown(self, state: ReachesState, value: float) -> tuple[ReachesState, str]:
         """Of the means of the last 2, 3, … values, has one a confidence bound beyond the threshold?"""
         recent, inside = clipped(state.recent, min(max(value, -LARGEST), LARGEST))
         state = state._replace(recent=recent, last=(*state.last[-LAST + 1 :], inside))
-        if len(state.last) < LEAST:
+        if len(state.last) < LEAST or not self._likely(state.last):
             return state, ""
         low, mean, count = bound(state.last, self.confidence or 0.5, self.signal.best)
         if not (low == self.threshold or better(self.signal, low, self.threshold)):

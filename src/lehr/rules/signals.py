@@ -82,7 +82,7 @@ class Signal(Value):
         confidence bound of the improvement over `over`, as a share of the level (of the noise, where that is larger),
         is below `improvement`. Noise and autocorrelation are estimated, spikes pulled in. Its verdict is *flat*,
         *worsening*, *improving*, or *undecided*, which never acts; it takes at least 24 observations. Evidence is
-        forgotten after firing, and whenever the LR changes.
+        forgotten after firing, and when another rule or a hand changes the LR by more than 5 %.
 
         With test="means" it compares the mean over a window with that over the window before, side by side, so that
         each pair is looked at once: (mean before − mean)/|mean before|, with the sign turned for best="max". A worse

@@ -5,7 +5,8 @@ with the line fitted to a window that ends now, improvement is *shown to be slow
 its rate lies below the share asked. There are four verdicts: flat (slow is shown), worsening (the bound is even below
 zero), improving (the lower bound lies above the share), undecided (the noise is too large for so few observations).
 
-Every window is looked at, from the shortest on; the shortest that decides has the word. The error budget is spent in
+Every window is looked at, from the shortest on; the shortest that decides has the word, and only windows of at most
+twice `over` may say that the signal improves. The error budget is spent in
 proportion to the window's span, so that each size of window has the same share of it in a stretch of the run.
 """
 
@@ -26,6 +27,7 @@ LEAST = 24  # observations in a window
 TIMES = 6.0  # a window holds at least so many integrated autocorrelation times
 SHARE = 0.013  # of the budget for one look at one window: calibrated at the boundary, benchmarks/triggers.py
 NORMAL = NormalDist()
+LATE = 2.0  # times `over`: no longer a window says that the signal improves
 STRETCH = 10.0  # the risk is that of a stretch of ten times `over`
 LOOKS = 48  # looks while the history grows e-fold
 
@@ -45,7 +47,7 @@ class Estimate(NamedTuple):
 
     Attributes:
         verdict: "improving", "flat", "worsening" or "undecided".
-        count: observations in the window that decided (the longest, where none did).
+        count: observations in the window that decided (where none did, the longest of at most twice `over`).
         level: of the fitted line, now; `level_low` and `level_high` bound it.
         rate: improvement over `over` as a share of the level; `rate_low` and `rate_high` bound it.
         noise: standard deviation of one observation, outliers pulled in to two of them.
@@ -93,14 +95,18 @@ def estimated(state: TrendState, improvement: float, over: float, risk: float = 
     sd, rho, times = noise.sd, noise.rho, noise.times
     unit = np.maximum(np.maximum(np.abs(w["mean"]), sd), 1e-300)
     rate = (-1.0 if best == "min" else 1.0) * w["slope"] * over / unit
-    z = _critical(-2 * w["middle"] / (STRETCH * over), risk)
+    span = -2 * w["middle"]
+    z = _critical(span / (STRETCH * over), risk)
     free = np.maximum(noise.known * (1 - rho**2) / (1 + rho**2) / 2, 4.0)
     t = z * (1 + (z**2 + 1) / (4 * free))  # Student's t, to first order in 1/free
     reach = t * np.sqrt(noise.long_run / w["spread"]) * over / unit
     able = (w["count"] >= LEAST) & (w["count"] >= TIMES * times)
-    better, slow = able & (rate - reach > improvement), able & (rate + reach < improvement)
+    late = (span <= LATE * over) | (
+        w["count"] <= 2 * LEAST
+    )  # what was long ago says nothing of whether it improves now
+    better, slow = able & late & (rate - reach > improvement), able & (rate + reach < improvement)
     decided = (better | slow).any(axis=0)
-    at = np.where(decided, np.argmax(better | slow, axis=0), len(rate) - 1)
+    at = np.where(decided, np.argmax(better | slow, axis=0), np.count_nonzero(late) - 1)
 
     def chosen(values: Array) -> Array:
         return np.broadcast_to(values, rate.shape)[at, np.arange(len(sd))]
