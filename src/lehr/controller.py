@@ -21,7 +21,7 @@ from lehr.errors import LehrError, LehrWarning
 from lehr.gather import Gathering, Keep, Window
 from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, check_horizon, whole_steps
-from lehr.plan import Plan, PolicyState, Track
+from lehr.plan import MOVED, Plan, PolicyState, Track
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.reports import Reports
 from lehr.rules import Action, Observation, Rollback
@@ -348,7 +348,8 @@ class Controller:
                 return
             gains = list(track.state.gains)
             gains[k] = value / plain
-            track.state = track.plan.changed(track.state._replace(gains=tuple(gains)))
+            state = track.state._replace(gains=tuple(gains))
+            track.state = track.plan.changed(state) if abs(value - old) > MOVED * old else state
             self._tabulate()
             self._note(Event(self.t, "edit", words, lr_before=before, lr_after=tuple(self.hyper["lr"])))
 
