@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import lehr
+from lehr.rules.page import page
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(module.name for module in pkgutil.walk_packages(lehr.__path__, "lehr."))
@@ -62,3 +63,8 @@ def test_readmes_rules_make_a_policy() -> None:
     names: dict[str, object] = {"lehr": lehr}
     exec(next(block for block in blocks if "lehr.Policy" in block), names)
     assert lehr.parse(repr(names["policy"])) == names["policy"]
+
+
+def test_the_page_of_the_rules_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    assert written == page(), "python -m lehr.rules.page > docs/rules.md"

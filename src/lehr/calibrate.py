@@ -19,7 +19,7 @@ from lehr.logs import read_trace
 from lehr.policy import Bind, Groups, Policy, PolicyLike
 from lehr.residuals import noise_in
 from lehr.rules import Rule, Signal, Trigger, loss
-from lehr.rules.common import percent
+from lehr.rules.common import percent, whole
 from lehr.rules.improves import ImprovesLessThan
 from lehr.rules.plateaus import Plateaus
 from lehr.schedules.schedule import number
@@ -222,7 +222,7 @@ def _window(trials: Trials, noise: Noise, signal: Signal) -> Iterator[Tried]:
         if not narrower or fewest(noise, over=setting.over, improvement=asked.improvement) > asked.length / 4:
             continue
         mine = trials if window == asked.window else Trials(noise, setting)
-        row = mine.of(signal.improves_less_than(asked.improvement, window.text().strip("'")))
+        row = mine.of(ImprovesLessThan(signal, asked.improvement, window))
         if row.premature <= ALLOWED and row.delay <= asked.length / 4:
             yield row
             return
@@ -279,8 +279,7 @@ def _share(improvement: float) -> float:
 
 
 def _runs(runs: int, length: int, notes: list[str]) -> int:
-    if runs < LEAST:
-        raise LehrError(f"calibrate(runs=...) must be at least {LEAST}, got {runs!r}")
+    runs = whole(runs, "calibrate(runs=...)", least=LEAST)
     most = MOST // (4 * length)
     if most < LEAST:
         raise LehrError(

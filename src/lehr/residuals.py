@@ -26,6 +26,7 @@ NARROWEST, WIDEST = 31, 0.15  # of a window: values, and a share of the log
 PLACES = 100  # at which a line is fitted
 ROUNDS = 4  # of reweighting
 CUT = 4.685  # robust standard deviations at which a value has no weight: Tukey's biweight
+TINY = 1e-12  # a share of the level that is rounding
 RHO = np.linspace(0.0, 0.99, 199)
 
 
@@ -98,7 +99,7 @@ def noise_in(values: Any) -> Noise:
             "report a number that stays above zero"
         )
     left = ((series - trend) / np.abs(trend))[int(SKIPPED * len(series)) :]
-    if np.median(np.abs(left)) == 0:
+    if np.median(np.abs(left)) < TINY:
         raise LehrError("the signal has no noise: more than half of its values lie on its trend; any patience will do")
     rho = _autocorrelation(left)
     fresh = left[1:] - rho * left[:-1]

@@ -16,7 +16,37 @@ from lehr.schedules.schedule import number
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Derails"]
+__all__ = ["Derails", "derails"]
+
+
+def derails(
+    signal: Signal,
+    lost: float = 0.5,
+    unrecovered: LengthLike = "5%",
+    smooth: LengthLike = "3%",
+    nonfinite: int = 3,
+) -> Trigger:
+    """Holds when most of the progress has been lost and stays so, or when the value is no longer finite.
+
+    Slow to anger: spikes that recover are no reason. Progress is the way from the first value to the best level, in
+    the logarithm where all are positive. A level is the median of up to 15 block means. What was gained and what is
+    lost must both exceed four standard deviations of the best level. What is lost counts as recovered when half of
+    `lost` is regained. It hears the leading warm-up too.
+
+    Args:
+        lost: the share of the progress that is given back, above 0 and at most 1.
+        unrecovered: how long it must stay lost.
+        smooth: the window of a level; it holds at least 5 observations.
+        nonfinite: observations in a row that must be NaN or infinite.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.loss.derails()).rollback(0.5).at_most(4)
+        when(loss.derails()).rollback().at_most(4)
+
+    Source: our choice, after runs at good LRs, which spike and recover.
+    """
+    return Derails(signal, lost, unrecovered, smooth, nonfinite)
 
 
 class DerailsState(NamedTuple):

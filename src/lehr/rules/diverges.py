@@ -12,7 +12,15 @@ from lehr.rules.trigger import Observation, Reading, Trigger
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Diverges"]
+__all__ = ["Diverges", "diverges"]
+
+
+def diverges(signal: Signal) -> Trigger:
+    """Holds when the value is NaN or infinite; again only after a finite one has come.
+
+    Source: our choice.
+    """
+    return Diverges(signal)
 
 
 class DivergesState(NamedTuple):

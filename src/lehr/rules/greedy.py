@@ -15,10 +15,66 @@ from lehr.schedules.schedule import number
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Greedy", "GreedyState"]
+__all__ = ["Greedy", "GreedyState", "greedy_lr"]
 
 Stored = float | str  # a number; one that is not finite is stored as its text
 NEAR = 1.0 + 1e-9  # an LR is base × factor × gain, so its last digits are not those of a bound
+
+
+def greedy_lr(
+    signal: Signal,
+    factor: float = 0.95,
+    patience: int = 10,
+    threshold: float = 1e-6,
+    threshold_mode: Literal[abs, rel] = "abs",
+    cooldown: int = 0,
+    warmup: int = 0,
+    min_lr: float = 1e-3,
+    max_lr: float = 1.0,
+    eps: float = 1e-8,
+    average: int = 1,
+    reset_start: int = 500,
+) -> Trigger:
+    """Decides as transformers' GreedyLR, for the action `follow`; `greedy` is the recipe without its faults.
+
+    Above `patience` improvements in a row: LR ← min(LR/factor, max_lr); above `patience` observations without:
+    LR ← max(LR·factor, min_lr). Bounds are LRs, so an LR below `min_lr` can only rise. NaN is no improvement. Made
+    for a constant schedule, as there.
+
+    Args:
+        factor: between 0 and 1.
+        patience: observations in a row that are tolerated.
+        threshold: margin of an improvement.
+        threshold_mode: "abs", or "rel", which has the wrong sign for negative values.
+        cooldown: observations after a cut that do not count.
+        warmup: observations after a rise that do not count.
+        min_lr: the floor, an LR.
+        max_lr: the ceiling, an LR.
+        eps: a change of no more than that is not made; an LR.
+        average: observations of which the running mean is judged (`smooth=True, window_size=...` there).
+        reset_start: cuts at the floor after which the LR starts afresh.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.metric("val_loss", best="min").greedy_lr(cooldown=5)).follow()
+        when(metric('val_loss', best='min').greedy_lr(cooldown=5)).follow()
+
+    Source: transformers 5.23, `GreedyLR`; arXiv 2512.14527.
+    """
+    return Greedy(
+        signal,
+        factor,
+        patience,
+        threshold,
+        threshold_mode,
+        cooldown,
+        warmup,
+        min_lr,
+        max_lr,
+        eps,
+        average,
+        reset_start,
+    )
 
 
 class GreedyState(NamedTuple):

@@ -16,10 +16,43 @@ from lehr.schedules.schedule import number
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["ImprovesLessThan", "LessState", "TrendMemory"]
+__all__ = ["ImprovesLessThan", "LessState", "TrendMemory", "improves_less_than"]
 
 LARGEST = 1e150  # so that squares of differences are finite
 BINS = 64  # bins of the trend test in a window `over`: finer it need not look, and costs no more
+
+
+def improves_less_than(
+    signal: Signal, improvement: float, over: LengthLike, test: Literal[trend, means] = "trend", risk: float = RISK
+) -> Trigger:
+    """Holds when it is shown that the signal improves by less than `improvement` over a window.
+
+    With test="trend" a line is fitted to every window that ends now, and the trigger holds where the upper
+    confidence bound of the improvement over `over`, as a share of the level (of the noise, where that is larger),
+    is below `improvement`. Noise and autocorrelation are estimated, spikes pulled in. Its verdict is *flat*,
+    *worsening*, *improving*, or *undecided*, which never acts; it takes at least 24 observations. Evidence is
+    forgotten after firing, and when another rule or a hand changes the LR by more than 5 %.
+
+    With test="means" it compares the mean over a window with that over the window before, side by side, so that
+    each pair is looked at once: (mean before − mean)/|mean before|, with the sign turned for best="max". A worse
+    mean is a negative improvement. Noise larger than the improvement makes it fire.
+
+    Args:
+        improvement: a share between 0 and 1; 1 % is 0.01.
+        over: the window, a length in any unit, observations included.
+        test: "trend" or "means".
+        risk: of the trend test: the chance of firing on a signal that improves exactly as asked, in a stretch of
+            ten times `over`; between 0 and 0.5.
+
+    Example:
+        >>> import lehr
+        >>> lehr.loss.improves_less_than(0.01, over="200 steps")
+        loss.improves_less_than(0.01, 200)
+
+    Source: our choice; the trend test is that of `lehr.estimate`, the means the plainest reading of "the loss falls
+    too slowly".
+    """
+    return ImprovesLessThan(signal, improvement, over, test, risk)
 
 
 class LessState(NamedTuple):

@@ -15,7 +15,31 @@ from lehr.schedules.schedule import number
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["LevelsOff", "LevelsState"]
+__all__ = ["LevelsOff", "LevelsState", "levels_off"]
+
+
+def levels_off(signal: Signal, slope: float = 0.6, ratio: float = 1.5, burn_in: int = 5) -> Trigger:
+    """Holds when the signal grows more slowly than n^slope, n being the steps since it was measured anew.
+
+    For the squared distance to a starting point, which `lehr.torch.Distance` measures: it grows as n or faster
+    while training gets somewhere, and levels off when it wanders about an optimum. Looked at when n passes a power
+    of `ratio`. After firing it waits until the distance is measured from a new point. Weights that drift keep the
+    slope up, so in deep nets it fires late: take it as corroborating evidence.
+
+    Args:
+        slope: between 0 and 1.
+        ratio: of the steps at two checkpoints, above 1 and at most 10.
+        burn_in: checkpoints that only count.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.metric("distance", best="max").levels_off()).scale(0.5)
+        when(metric('distance', best='max').levels_off()).scale(0.5)
+
+    Source: Pesme, Dieuleveut & Flammarion 2020 (arXiv 2007.00534), the distance-based diagnostic, with q = 1.5 and
+        the threshold 0.6; the burn-in is our choice.
+    """
+    return LevelsOff(signal, slope, ratio, burn_in)
 
 
 class LevelsState(NamedTuple):

@@ -17,12 +17,31 @@ from lehr.schedules.schedule import number
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["AtLeast", "AtLeastState", "WithinBest", "WithinState"]
+__all__ = ["AtLeast", "AtLeastState", "WithinBest", "WithinState", "at_least", "within_best"]
 
 
 LARGEST = 1e150  # so that squares of differences are finite
 FEWEST = 4  # values of which the noise is known
 LAST = 64  # values that the noise is taken from
+
+
+def at_least(signal: Signal, threshold: float) -> Trigger:
+    """Holds while the value is as good as `threshold` or better; fires each time that it comes to be so.
+
+    Unlike `reaches` it is not latched for good: it is a state, to be joined with others or turned round.
+
+    Args:
+        threshold: in the unit of the signal; for best="min" the value must be at most that.
+
+    Example:
+        >>> import lehr
+        >>> good = lehr.evaluation("accuracy", every=100, best="max").at_least(0.9)
+        >>> lehr.when(good & lehr.loss.plateaus(5)).scale(0.1)
+        when(evaluation('accuracy', every=100, best='max').at_least(0.9) & loss.plateaus(5)).scale(0.1)
+
+    Source: our choice.
+    """
+    return AtLeast(signal, threshold)
 
 
 class AtLeastState(NamedTuple):
@@ -74,6 +93,27 @@ class AtLeast(Trigger):
     def after_firing(self, state: AtLeastState) -> AtLeastState:
         """Quiet until it has been worse, unless it was another trigger of the rule that held."""
         return state._replace(acted=state.acted or state.holds)
+
+
+def within_best(signal: Signal, tolerance: float, sustained: int = 2) -> Trigger:
+    """Holds while the value is within tolerance·|best| of its best so far, or within its noise.
+
+    It takes `sustained` observations in a row beyond both to leave; `~` of it is the rule's trigger. The noise is
+    that of the difference of two values: 2.5·√2·σ, with σ as in `improves_less_than`.
+
+    Args:
+        tolerance: a share between 0 and 1; 1 % is 0.01.
+        sustained: observations, at least 1.
+
+    Example:
+        >>> import lehr
+        >>> accuracy = lehr.evaluation("accuracy", every="1 epoch", best="max")
+        >>> lehr.when(~accuracy.within_best(0.02)).scale(0.5)
+        when(~evaluation('accuracy', every='1 epoch', best='max').within_best(0.02)).scale(0.5)
+
+    Source: our choice.
+    """
+    return WithinBest(signal, tolerance, sustained)
 
 
 class WithinState(NamedTuple):

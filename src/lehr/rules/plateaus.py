@@ -19,7 +19,7 @@ from lehr.spelling import shown
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["FLAVORS", "Flavor", "MarginMode", "Plateaus", "PlateausState"]
+__all__ = ["FLAVORS", "Flavor", "MarginMode", "Plateaus", "PlateausState", "plateaus"]
 
 Flavor = Literal["lehr", "torch", "keras", "optax", "paddle", "fastai"]
 MarginMode = Literal["rel", "abs"]
@@ -64,6 +64,47 @@ FLAVORS: dict[str, Meaning] = {
     "paddle": Meaning({"rel": "paddle", "abs": "absolute"}, _next, NAN, deaf=True),
     "fastai": Meaning({"abs": "fastai"}, _last, INF, cooldown=False),
 }
+
+
+def plateaus(
+    signal: Signal,
+    patience: int,
+    margin: float = 1e-4,
+    flavor: Flavor = "lehr",
+    cooldown: int = 0,
+    margin_mode: MarginMode | None = None,
+    average: int = 1,
+) -> Trigger:
+    """Holds when more than `patience` observations in a row were no improvement on the best one.
+
+    An improvement is better than the best by more than margin·|best|, for negative values too. A non-finite value
+    is neither an improvement nor the lack of one. After firing the evidence is forgotten, and observations of the
+    cooldown are not heard.
+
+    Args:
+        patience: observations without improvement that are tolerated; the next one acts (as in torch).
+        margin: relative, between 0 and 1; or absolute, at least 0.
+        flavor: "lehr", or the words' meaning elsewhere, faults included. In all of these NaN is no improvement and
+            the best value is kept after firing. "torch" and "paddle": a relative margin has the wrong sign for
+            negative values. "optax": the same, and the patience-th observation acts. "keras" and "fastai": the
+            margin is absolute, and the patience-th acts. In a cooldown torch, Keras and optax go on noting the
+            best value, Paddle does not; Keras counts its last observation already; fastai has none. Keras and
+            optax compare in float32.
+        cooldown: observations after firing that do not count.
+        margin_mode: "rel" or "abs". Default: "abs" for "keras" and "fastai", which know no other, else "rel".
+        average: observations of which the mean is judged, side by side; "lehr" and "optax" only.
+
+    Raises:
+        LehrError: a number out of its range, or what the flavor does not have.
+
+    Example:
+        >>> import lehr
+        >>> lehr.metric("val_loss", best="min").plateaus(5)
+        metric('val_loss', best='min').plateaus(5)
+
+    Source: torch's, Keras's, optax's, Paddle's and fastai's reduce-on-plateau; "lehr" is our choice.
+    """
+    return Plateaus(signal, patience, margin, flavor, cooldown, margin_mode, average)
 
 
 class PlateausState(NamedTuple):

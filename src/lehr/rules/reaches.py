@@ -17,12 +17,40 @@ from lehr.schedules.schedule import number
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Reaches", "ReachesState", "better", "bound"]
+__all__ = ["Reaches", "ReachesState", "better", "bound", "reaches"]
 
 
 LARGEST = 1e150  # so that squares of differences are finite
 LEAST = 8  # observations before anything is said with confidence
 LAST = 24  # observations that the means are taken over, at most
+
+
+def reaches(
+    signal: Signal,
+    threshold: float,
+    rearm: float | None = None,
+    *,
+    confidence: float | None = None,
+    sustained: int = 1,
+) -> Trigger:
+    """Holds when the value is as good as `threshold` or better; fires once.
+
+    Args:
+        threshold: in the unit of the signal.
+        rearm: a worse value; when the signal is worse than that, the trigger can fire again. Default: never.
+        confidence: between 0.5 and 1; the level of the signal, not one lucky value, must have reached it: one of
+            the means of the last 2 to 24 observations has a one-sided confidence bound beyond the threshold, with
+            noise and autocorrelation estimated. It takes 8 observations.
+        sustained: so many observations in a row must have reached it; not together with `confidence`.
+
+    Example:
+        >>> import lehr
+        >>> lehr.metric("accuracy", best="max").reaches(0.95, rearm=0.9, sustained=2)
+        metric('accuracy', best='max').reaches(0.95, rearm=0.9, sustained=2)
+
+    Source: our choice; a latch with hysteresis, as in any thermostat.
+    """
+    return Reaches(signal, threshold, rearm, confidence, sustained)
 
 
 class ReachesState(NamedTuple):

@@ -17,10 +17,40 @@ from lehr.schedules.schedule import number
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Stalls", "StallsState", "chance_of_fall"]
+__all__ = ["Stalls", "StallsState", "chance_of_fall", "stalls"]
 
 MOST = 2000  # values kept; a longer window is kept as the means of blocks
 LOOKS = 200  # times that a full window is tested while it is renewed once
+
+
+def stalls(
+    signal: Signal,
+    over: LengthLike = "2000 observations",
+    probability: float = 0.51,
+    discard: float = 0.1,
+    forget: float = 0.3,
+) -> Trigger:
+    """Holds when a line through a full window shows no improvement: P(slope < 0) below `probability`, twice.
+
+    P = Φ(−b/se), with the least-squares slope b and se² = 12·RSS/((n − 2)(n³ − n)). It is asked again without the
+    worst values, so that a late spike alone does not count. A full window is tested 200 times while it is renewed
+    once. Residuals are taken as independent: with autocorrelated noise it fires too early.
+
+    Args:
+        over: the window, a length in any unit, observations included; beyond 2000 the means of blocks are kept.
+        probability: between 0.5 and 1.
+        discard: the share of worst values that the second test leaves out.
+        forget: the share of oldest values that is forgotten after firing; 1 is all of them.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.loss.stalls("20%")).scale(0.1)
+        when(loss.stalls('20%')).scale(0.1)
+
+    Source: dlib's trainer (davisking/dlib, `running_gradient.h`, `trainer.h`), which forgets 400 + over/10 values,
+        30 % of its 2000; windows in units of the run are our choice.
+    """
+    return Stalls(signal, over, probability, discard, forget)
 
 
 class StallsState(NamedTuple):

@@ -15,9 +15,31 @@ from lehr.schedules.schedule import number
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Spikes", "SpikesState"]
+__all__ = ["Spikes", "SpikesState", "spikes"]
 
 LEAST = 0.01  # a spread of less than 1 % counts as 1 %
+
+
+def spikes(signal: Signal, by: float = 6.0, span: int = 200) -> Trigger:
+    """Holds when the logarithm of a positive value is more than `by` standard deviations worse than usual.
+
+    Once for a row of them: again only after an ordinary value.
+    For a norm of the gradient, to journal what happened or to stop; ordinary spikes recover, so do not cut the LR
+    for them. Mean and variance are moving ones over the span, into which a spike enters cut to `by` deviations.
+    Values that are not positive are left out.
+
+    Args:
+        by: standard deviations; a spread of less than 1 % counts as 1 %.
+        span: observations, at least 2; before so many were heard it does not hold.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.metric("grad_norm", best="min").spikes(8), shadow=True).scale(0.5)
+        when(metric('grad_norm', best='min').spikes(8), shadow=True).scale(0.5)
+
+    Source: ZClip (arXiv 2504.02507) for the clipped moments; the logarithm is our choice.
+    """
+    return Spikes(signal, by, span)
 
 
 class SpikesState(NamedTuple):

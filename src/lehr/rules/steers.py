@@ -15,7 +15,25 @@ from lehr.schedules.schedule import number
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Steers", "SteersState"]
+__all__ = ["Steers", "SteersState", "steers"]
+
+
+def steers(signal: Signal, rate: float) -> Trigger:
+    """Holds at every value that is not 0, and proposes LR·(1 + rate·value), for the action `follow`.
+
+    Values beyond −1 and 1 count as those. Non-finite values are left out.
+
+    Args:
+        rate: between 0 and 1; the share by which the LR changes at most.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.metric("alignment", best="max").steers(0.02)).follow().within(0.01, 1)
+        when(metric('alignment', best='max').steers(0.02)).follow().within(0.01, 1)
+
+    Source: multiplicative hypergradient descent (Baydin et al. 2018, arXiv 1703.04782); see `hypergradient`.
+    """
+    return Steers(signal, rate)
 
 
 class SteersState(NamedTuple):

@@ -14,10 +14,33 @@ from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Sticks"]
+__all__ = ["Sticks", "sticks"]
 
 RISEN = 0.5  # share of the initial level by which a block mean must be worse for a run to have risen
 LEFT = 0.15  # share of it that must be gained for a run to have left it
+
+
+def sticks(signal: Signal, after: LengthLike = "4%", smooth: LengthLike = "3%") -> Trigger:
+    """Holds when the value has been no better than the first one for as long as `after`, though not for slowness.
+
+    That is the mark of an LR that is far too high: training has destroyed the weights and learns nothing since.
+    "No better" is a level that is less than 15 % better than the first value. Before that the value must have been
+    worse, by a block mean that is worse by 50 %, or better, by a level that was better by 15 %; both by four
+    standard deviations. A run that never moves is left alone: it may need a higher LR. It hears the leading warm-up
+    too.
+
+    Args:
+        after: how long.
+        smooth: the window of a level; it holds at least 5 observations.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.loss.sticks()).rollback(0.25, to="start")
+        when(loss.sticks()).rollback(0.25, to='start')
+
+    Source: our choice.
+    """
+    return Sticks(signal, after, smooth)
 
 
 class SticksState(NamedTuple):

@@ -15,7 +15,27 @@ from lehr.schedules.schedule import number
 if TYPE_CHECKING:
     from lehr.rules.signals import Signal
 
-__all__ = ["Streak", "StreakState"]
+__all__ = ["Streak", "StreakState", "improves_in_a_row"]
+
+
+def improves_in_a_row(signal: Signal, times: int, margin: float = 1e-4) -> Trigger:
+    """Holds when so many observations, one after the other, were each better than the best one before.
+
+    After firing a new row begins; the best value stays. Non-finite values are left out. Noise ends a row soon, so
+    smooth the signal.
+
+    Args:
+        times: observations in a row, at least 1.
+        margin: of an improvement, relative, between 0 and 1.
+
+    Example:
+        >>> import lehr
+        >>> lehr.when(lehr.loss.smoothed(50).improves_in_a_row(11)).scale(1.05).within(0.1, 4)
+        when(loss.smoothed(50).improves_in_a_row(11)).scale(1.05).within(0.1, 4)
+
+    Source: the rise of GreedyLR (arXiv 2512.14527); the relative margin is our choice.
+    """
+    return Streak(signal, times, margin)
 
 
 class StreakState(NamedTuple):
