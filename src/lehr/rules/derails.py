@@ -34,6 +34,7 @@ def derails(
     `lost` is regained. It hears the leading warm-up too.
 
     Args:
+        signal: what it reads.
         lost: the share of the progress that is given back, above 0 and at most 1.
         unrecovered: how long it must stay lost.
         smooth: the window of a level; it holds at least 5 observations.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
@@ -26,7 +26,7 @@ def greedy_lr(
     factor: float = 0.95,
     patience: int = 10,
     threshold: float = 1e-6,
-    threshold_mode: Literal[abs, rel] = "abs",
+    threshold_mode: Literal["abs", "rel"] = "abs",
     cooldown: int = 0,
     warmup: int = 0,
     min_lr: float = 1e-3,
@@ -42,6 +42,7 @@ def greedy_lr(
     for a constant schedule, as there.
 
     Args:
+        signal: what it reads.
         factor: between 0 and 1.
         patience: observations in a row that are tolerated.
         threshold: margin of an improvement.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from lehr.errors import LehrError
 from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length
@@ -23,7 +23,7 @@ BINS = 64  # bins of the trend test in a window `over`: finer it need not look, 
 
 
 def improves_less_than(
-    signal: Signal, improvement: float, over: LengthLike, test: Literal[trend, means] = "trend", risk: float = RISK
+    signal: Signal, improvement: float, over: LengthLike, test: Literal["trend", "means"] = "trend", risk: float = RISK
 ) -> Trigger:
     """Holds when it is shown that the signal improves by less than `improvement` over a window.
 
@@ -38,6 +38,7 @@ def improves_less_than(
     mean is a negative improvement. Noise larger than the improvement makes it fire.
 
     Args:
+        signal: what it reads.
         improvement: a share between 0 and 1; 1 % is 0.01.
         over: the window, a length in any unit, observations included.
         test: "trend" or "means".

@@ -27,6 +27,7 @@ def levels_off(signal: Signal, slope: float = 0.6, ratio: float = 1.5, burn_in: 
     slope up, so in deep nets it fires late: take it as corroborating evidence.
 
     Args:
+        signal: what it reads.
         slope: between 0 and 1.
         ratio: of the steps at two checkpoints, above 1 and at most 10.
         burn_in: checkpoints that only count.

@@ -31,6 +31,7 @@ def at_least(signal: Signal, threshold: float) -> Trigger:
     Unlike `reaches` it is not latched for good: it is a state, to be joined with others or turned round.
 
     Args:
+        signal: what it reads.
         threshold: in the unit of the signal; for best="min" the value must be at most that.
 
     Example:
@@ -102,6 +103,7 @@ def within_best(signal: Signal, tolerance: float, sustained: int = 2) -> Trigger
     that of the difference of two values: 2.5·√2·σ, with σ as in `improves_less_than`.
 
     Args:
+        signal: what it reads.
         tolerance: a share between 0 and 1; 1 % is 0.01.
         sustained: observations, at least 1.
 

@@ -82,6 +82,7 @@ def plateaus(
     cooldown are not heard.
 
     Args:
+        signal: what it reads.
         patience: observations without improvement that are tolerated; the next one acts (as in torch).
         margin: relative, between 0 and 1; or absolute, at least 0.
         flavor: "lehr", or the words' meaning elsewhere, faults included. In all of these NaN is no improvement and

@@ -36,6 +36,7 @@ def reaches(
     """Holds when the value is as good as `threshold` or better; fires once.
 
     Args:
+        signal: what it reads.
         threshold: in the unit of the signal.
         rearm: a worse value; when the signal is worse than that, the trigger can fire again. Default: never.
         confidence: between 0.5 and 1; the level of the signal, not one lucky value, must have reached it: one of

@@ -37,6 +37,7 @@ def stalls(
     once. Residuals are taken as independent: with autocorrelated noise it fires too early.
 
     Args:
+        signal: what it reads.
         over: the window, a length in any unit, observations included; beyond 2000 the means of blocks are kept.
         probability: between 0.5 and 1.
         discard: the share of worst values that the second test leaves out.

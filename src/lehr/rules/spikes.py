@@ -29,6 +29,7 @@ def spikes(signal: Signal, by: float = 6.0, span: int = 200) -> Trigger:
     Values that are not positive are left out.
 
     Args:
+        signal: what it reads.
         by: standard deviations; a spread of less than 1 % counts as 1 %.
         span: observations, at least 2; before so many were heard it does not hold.
 

@@ -24,6 +24,7 @@ def steers(signal: Signal, rate: float) -> Trigger:
     Values beyond −1 and 1 count as those. Non-finite values are left out.
 
     Args:
+        signal: what it reads.
         rate: between 0 and 1; the share by which the LR changes at most.
 
     Example:

@@ -30,6 +30,7 @@ def sticks(signal: Signal, after: LengthLike = "4%", smooth: LengthLike = "3%") 
     too.
 
     Args:
+        signal: what it reads.
         after: how long.
         smooth: the window of a level; it holds at least 5 observations.
 

@@ -25,6 +25,7 @@ def improves_in_a_row(signal: Signal, times: int, margin: float = 1e-4) -> Trigg
     smooth the signal.
 
     Args:
+        signal: what it reads.
         times: observations in a row, at least 1.
         margin: of an improvement, relative, between 0 and 1.
 
