@@ -29,6 +29,7 @@ class Noise:
         spikes: share of the observations that are spikes.
         height: of a spike, as a share of the level: exponentially distributed with this mean.
         innovations: what to draw the noise from, of mean 0 and sd 1; default: the normal distribution.
+        heights: what to draw the spikes from, as shares of the level; default: the exponential distribution.
     """
 
     sd: float
@@ -36,6 +37,7 @@ class Noise:
     spikes: float = 0.0
     height: float = 0.0
     innovations: tuple[float, ...] = field(default=(), repr=False)
+    heights: tuple[float, ...] = field(default=(), repr=False)
 
     def draw(self, runs: int, length: int, random: Random) -> Runs:
         """Noise of the shape (runs, length)."""
@@ -48,13 +50,17 @@ class Noise:
             noise[i] = self.rho * noise[i - 1] + np.sqrt(1 - self.rho**2) * fresh[i]
         drawn = self.sd * noise[warm:].T
         if self.spikes:
-            drawn = drawn + (random.random(drawn.shape) < self.spikes) * random.exponential(self.height, drawn.shape)
+            there = random.random(drawn.shape) < self.spikes
+            high = random.choice(self.heights, drawn.shape) if self.heights else None
+            drawn = drawn + there * (random.exponential(self.height, drawn.shape) if high is None else high)
         return drawn
 
     @property
     def long_run(self) -> float:
         """σ²·(1 + ρ)/(1 − ρ), the variance of a mean times the number in it; of the spikes too."""
-        spread = self.spikes * (2 - self.spikes) * self.height**2
+        mean = float(np.mean(self.heights)) if self.heights else self.height
+        square = float(np.mean(np.square(self.heights))) if self.heights else 2 * self.height**2
+        spread = self.spikes * square - (self.spikes * mean) ** 2
         return self.sd**2 * (1 + self.rho) / (1 - self.rho) + spread
 
 

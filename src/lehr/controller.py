@@ -16,25 +16,26 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lehr.difference import Difference, Steps, Values, sampled
+from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
+from lehr.explain import finished, why_now, why_then
 from lehr.gather import Gathering, Keep, Window
 from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, check_horizon, whole_steps
-from lehr.plan import MOVED, Plan, PolicyState, Track
+from lehr.plan import Plan, PolicyState, Track
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
+from lehr.replan import InForce, anchored, compared, edited, joined, replanned
 from lehr.reports import Reports
+from lehr.resume import OnChange, Saved, as_on_change, changes, unless_saved
 from lehr.rules import Action, Observation, Rollback
-from lehr.state import SCHEMA, carry_over, check, facts, last_decisions, read, remembered, save
+from lehr.state import SCHEMA, carry_over, last_decisions, remembered, save
 from lehr.tabulated import Table
-from lehr.text import as_policy, read_back
+from lehr.text import as_policy
 
 __all__ = ["Controller", "OnChange", "start"]
 
-OnChange = Literal["error", "keep_saved", "use_new", "use_new_no_jump"]
 CarryOut = Callable[[Any, Event], str]  # (action, event) → what was done, in words
 Share = Callable[["Controller", Window], tuple[Window, list[tuple[str, str]]]]  # the window of all, (key, warning)s
-ON_CHANGE = ("error", "keep_saved", "use_new", "use_new_no_jump")
 
 
 def start(
@@ -125,8 +126,6 @@ class Controller:
         keep: Keep | None = None,
         share: Share | None = None,
     ) -> None:
-        if on_change not in ON_CHANGE:
-            raise LehrError(f"on_change= must be one of {', '.join(map(repr, ON_CHANGE))}, got {on_change!r}")
         self.t = 0
         self.events = Journal()
         self._bases = dict(bases)
@@ -134,7 +133,7 @@ class Controller:
         self._evaluate = dict(evaluate)
         self._carry_out = carry_out
         self._heed = heed  # an adapter hears what the rules hear, before them
-        self._on_change: OnChange = on_change
+        self._on_change: OnChange = as_on_change(on_change)
         self._subscribers: dict[str, list[Callable[..., None]]] = {"events": [], "steps": []}
         self._reports = Reports(strict)
         self._share = share
@@ -185,36 +184,9 @@ class Controller:
         Raises:
             LehrError: a step that is still to come.
         """
-        if step is not None and step != self.t:
-            return self._why_then(step)
-        lines: list[str] = []
-        for track in self._tracks:
-            factors = [float(column[0]) for column in track.plan.factors(track.state, self.t)]
-            for k, group in enumerate(track.groups):
-                base, gain, value = track.plan.bases[k], track.state.gains[k], self.hyper[track.target][group]
-                line = f"{track.target} {value:.6g} = base {base:.6g} × factor {factors[k]:.6g}"
-                line += f" × gain {gain:.6g}" if gain != 1 else ""
-                bounded = value != base * factors[k] * gain
-                line += ", bounded by min_lr and max_lr" if bounded else ""
-                if line not in (text.split(" (")[0] for text in lines):
-                    lines.append(f"{line} ({self._where(track, k)})")
-        return "\n".join([*lines, *self._journaled(self.t, self.events.last_change)])
-
-    def _why_then(self, step: int) -> str:
-        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < self.t:
-            raise LehrError(f"why(step) must be an update from 0 to {self.t}, the next one, got {step!r}")
-        if self.events.dropped and step < self.events[0].step:
-            return f"update {step}: the journal keeps the last events only; look into the trace"
-        change = self.events.last_change_by(step)
-        line = f"update {step}"
-        if change is not None and change.end <= step:
-            line += f", {step - change.end} after the last change, which left the LR at {_listed(change.lr_after)}"
-        return "\n".join([line, *self._journaled(step, change)])
-
-    def _journaled(self, step: int, change: Event | None) -> list[str]:
-        none = "no rule has fired, nothing was changed by hand"
-        said = (f"verdict of {event.rule}: {event.verdict}, {event}" for event in self.events.verdicts(step))
-        return [none if change is None else f"last change: {change}", *said]
+        if step is None or step == self.t:
+            return why_now(self._tracks, self.hyper, self.t, self.events)
+        return why_then(step, self.t, self.events)
 
     # What it is told
 
@@ -258,13 +230,7 @@ class Controller:
         Returns:
             The sentence that is journaled, such as "finished at 42 % of the schedule".
         """
-        total = self._tracks[0].plan.total
-        if total is None:
-            words = f"finished after {self.t} steps"
-        elif self.t < total:
-            words = f"finished at {100 * self.t / total:.3g} % of the schedule ({self.t} of {total} steps)"
-        else:
-            words = f"finished the schedule of {total} steps"
+        words = finished(self.t, self._tracks[0].plan.total)
         if not any(event.kind == "finish" and event.words == words for event in self.events):
             self._note(Event(self.t, "finish", words))
         return words
@@ -336,20 +302,16 @@ class Controller:
         for track in self._tracks:
             if track.target != target or group not in track.groups:
                 continue
-            k = track.groups.index(group)
-            plain = track.plan.bases[k] * float(track.plan.factors(track.state, self.t)[k][0])
             old = self.hyper[target][group]
             words = f"{target} of group {group} was changed by hand from {old:.6g} to {value:.6g}"
             if not (math.isfinite(value) and value >= 0):
                 self._warn(f"edit {target}", f"{words}, which no {target} can be; it is put back")
                 return
-            if plain == 0:
+            state = edited(track, group, old, value, self.t)
+            if state is None:
                 self._note(Event(self.t, "edit", f"{words}; it cannot last, as the schedule is at 0 here"))
                 return
-            gains = list(track.state.gains)
-            gains[k] = value / plain
-            state = track.state._replace(gains=tuple(gains))
-            track.state = track.plan.changed(state) if abs(value - old) > MOVED * old else state
+            track.state = state
             self._tabulate()
             self._note(Event(self.t, "edit", words, lr_before=before, lr_after=tuple(self.hyper["lr"])))
 
@@ -369,9 +331,7 @@ class Controller:
         for track in self._tracks:
             before = old.get((track.target, track.plan.policy))
             if before is not None:
-                gains = dict(zip(before.groups, before.state.gains, strict=True))
-                state = before.state._replace(gains=tuple(gains.get(g, 1.0) for g in track.groups))
-                track.state = _with_groups(state, track)
+                track.state = joined(track, before)
             track.state = track.state._replace(step=self.t)
         self._tabulate()
 
@@ -408,9 +368,7 @@ class Controller:
         self._tabulate()
         if no_jump:
             self._anchor(before)
-        left = {name: values for name, values in before.items() if name not in self.hyper}
-        stays = "".join(f"; {name} stays at {', '.join(f'{v:.6g}' for v in values)}" for name, values in left.items())
-        words = f"the plan was changed: {old} → {self.policy.text()}, {facts(horizon)}{stays}"
+        words = replanned(old, self.policy.text(), horizon, before, self.hyper)
         self._note(Event(self.t, "replan", words, lr_before=tuple(before["lr"]), lr_after=tuple(self.lrs)))
 
     def preview(
@@ -458,33 +416,14 @@ class Controller:
         twin._subscribers = {"events": [], "steps": []}
         twin._warn = lambda key, words: notes.append(words)  # type: ignore[method-assign]
         twin.replan(policy, steps=steps, horizon=horizon, no_jump=no_jump)
-        ends = [run.ahead().end for run in (self, twin)]
-        last = max((end - 1 for end in ends if end is not None), default=3 * self.t + 1000)
-        at = sampled(self.t, max(last, self.t))
-        seen = {
-            (name, i): Difference(at, self._curve(name, i, at), twin._curve(name, i, at), ends[0], ends[1])
-            for name in self._bases
-            for i in range(len(self._groups))
-        }
-        others = [
-            f"{name} of group {i}" for (name, i), d in seen.items() if (name, i) != (target, group) and not d.equal
-        ]
-        if others:
-            notes.append(f"other curves change too: {', '.join(others)}; see preview(..., group=..., target=...)")
-        if _rules_of(self._tracks) != _rules_of(twin._tracks):
-            notes.append("the rules change; rules react to the run, so they are not in the curves")
-        return replace(seen[target, group], notes=tuple(notes))
+        return compared(self._in_force(), twin._in_force(), self.t, target, group, notes)
 
     def learn(self, bases: Mapping[str, tuple[float, ...]]) -> None:
         """Take note of hyperparameters that nothing has governed so far; known ones keep their base."""
         self._bases = {**bases, **self._bases}
 
-    def _curve(self, target: str, group: int, steps: Steps) -> Values:
-        """The value of a group at future steps, as if no rule fired."""
-        for track in self._tracks:
-            if track.target == target and group in track.groups:
-                return track.values(group, steps)
-        return np.full(len(steps), self._bases[target][group])
+    def _in_force(self) -> InForce:
+        return InForce(self._tracks, self._bases, self.ahead().end)
 
     # State
 
@@ -522,82 +461,54 @@ class Controller:
         Raises:
             LehrError: the state is not one of Lehr's, of a later version, for other groups, or (with "error") changed.
         """
-        mode = on_change or self._on_change
-        if mode not in ON_CHANGE:
-            raise LehrError(f"on_change= must be one of {', '.join(map(repr, ON_CHANGE))}, got {mode!r}")
-        check(state, len(self._groups))
-        policy, horizon = as_policy(read_back(state["policy"])), Horizon(**state["horizon"])
-        bases = {name: tuple(values) for name, values in state["bases"].items()}
-        changes = self._changes(state, policy, horizon, bases)
-        if changes and mode == "error":
+        mode = self._on_change if on_change is None else as_on_change(on_change)
+        saved = Saved.of(state, len(self._groups))
+        differs = changes(saved, self.policy, self.horizon, self._bases)
+        if differs and mode == "error":
             raise LehrError(
-                f"the saved run differs: {'; '.join(changes)}. Say on_change='keep_saved' to go on with the saved one, "
+                f"the saved run differs: {'; '.join(differs)}. Say on_change='keep_saved' to go on with the saved one, "
                 "'use_new' for the new curve at the saved step, or 'use_new_no_jump' to re-anchor it at the present LR"
             )
-        if not changes or mode == "keep_saved":
-            self._restore(state, policy, horizon, bases, same=True)
+        if not differs or mode == "keep_saved":
+            self._restore(saved, saved.policy, saved.horizon, saved.bases, same=True)
         else:
-            values = {name: tuple(of_groups) for name, of_groups in state["values"].items()}
-            self._restore(state, self.policy, self.horizon, _unless_saved(self._bases, bases, values), same=False)
+            self._restore(saved, self.policy, self.horizon, unless_saved(self._bases, saved), same=False)
             if mode == "use_new_no_jump":
-                self._anchor(values)
-            words = f"resumed at step {self.t} with changes ({'; '.join(changes)})"
-            self._note(Event(self.t, "replan", words, lr_before=values["lr"], lr_after=tuple(self.lrs)))
+                self._anchor(saved.values)
+            words = f"resumed at step {self.t} with changes ({'; '.join(differs)})"
+            self._note(Event(self.t, "replan", words, lr_before=saved.values["lr"], lr_after=tuple(self.lrs)))
 
     def _restore(
         self,
-        state: Mapping[str, Any],
+        saved: Saved,
         policy: Policy | Groups | Bind,
         horizon: Horizon,
-        bases: dict[str, tuple[float, ...]],
+        bases: Mapping[str, tuple[float, ...]],
         same: bool,
     ) -> None:
         """Put a policy in force where the saved one stood; nothing is changed if it cannot be."""
-        tracks_then = [read(plain) for plain in state["tracks"]]
-        mine, self._bases = self._bases, bases
+        mine, self._bases = self._bases, dict(bases)
         try:
             self._plan(policy, horizon)
         except LehrError:
             self._bases = mine
             raise
-        self.t = int(state["step"])
+        self.t, self._last = saved.step, saved.last
         for track in self._tracks:
-            carry_over(track, tracks_then, self.t, same)
-        self._reports.load(state["reported"])
-        self._gathering.load(state.get("window", {}))
-        self._last = None if state["last"] is None else {name: list(v) for name, v in state["last"].items()}
+            carry_over(track, saved.tracks, self.t, same)
+        self._reports.load(saved.reported)
+        self._gathering.load(saved.window)
         self.events = Journal()
-        for plain in state["decisions"]:
-            self.events.add(Event.read(plain))
+        for event in saved.events:
+            self.events.add(event)
         self._tabulate()
-
-    def _changes(
-        self, state: Mapping[str, Any], policy: Any, horizon: Horizon, bases: Mapping[str, tuple[float, ...]]
-    ) -> list[str]:
-        """What differs between the saved run and this one, in words."""
-        changes = []
-        if policy != self.policy:
-            changes.append(f"policy {policy.text()} (saved) → {self.policy.text()} (now)")
-        if horizon != self.horizon:
-            changes.append(f"horizon {facts(horizon)} (saved) → {facts(self.horizon)} (now)")
-        for name in self._bases.keys() & bases.keys():
-            values = zip(self._bases[name], bases[name], state["values"].get(name, bases[name]), strict=True)
-            if not all(_stored(now, saved) or _stored(now, last) for now, saved, last in values):
-                changes.append(f"base {name} {list(bases[name])} (saved) → {list(self._bases[name])} (now)")
-        return changes
 
     def _anchor(self, wanted: Mapping[str, Sequence[float]]) -> None:
         """Let the gains take up the difference to the wanted values."""
         for track in self._tracks:
-            columns = track.plan.factors(track.state, self.t)
-            gains = list(track.state.gains)
-            for k, group in enumerate(track.groups):
-                plain = track.plan.bases[k] * float(columns[k][0])
-                if plain > 0 and track.target in wanted:
-                    gains[k] = wanted[track.target][group] / plain
-                elif plain == 0:
-                    self._warn("anchor", f"the new schedule is at 0 at step {self.t}: the LR had to jump there")
-            track.state = track.state._replace(gains=tuple(gains))
+            track.state, jumped = anchored(track, wanted, self.t)
+            if jumped:
+                self._warn("anchor", f"the new schedule is at 0 at step {self.t}: the LR had to jump there")
         self._tabulate()
 
     # Inside
@@ -708,19 +619,6 @@ class Controller:
         words = self._carry_out(action, event)
         return replace(event, words=f"{event.words}; {words}" if words else event.words)
 
-    def _where(self, track: Track, k: int) -> str:
-        begun = track.state.begun
-        step = self.t - begun.at if begun is not None else self.t
-        curve = track.plan.curves[k]
-        text = track.plan.policy.schedule.text()
-        if begun is None and curve.parts:
-            part = next((p for p in reversed(curve.parts) if p.start <= step), curve.parts[0])
-            text = part.text
-        elif begun is not None:
-            text = f"{begun.schedule.text()}, begun at step {begun.at}"
-        of = f" of {track.plan.total}" if track.plan.total is not None else ""
-        return f"step {self.t}{of}, in {text}"
-
     def _warn(self, key: str, words: str) -> None:
         if key not in self._warned:
             self._warned.add(key)
@@ -734,42 +632,6 @@ class Controller:
     def _tell(self, on: str, *content: Any) -> None:
         for function in list(self._subscribers[on]):
             function(*content)
-
-
-def _rules_of(tracks: Sequence[Track]) -> set[tuple[Any, ...]]:
-    """Every rule, with what it acts on."""
-    return {(t.target, group, rule) for t in tracks for group in t.groups for rule in t.plan.policy.rules}
-
-
-def _unless_saved(
-    now: Mapping[str, tuple[float, ...]], saved: Mapping[str, tuple[float, ...]], last: Mapping[str, tuple[float, ...]]
-) -> dict[str, tuple[float, ...]]:
-    """The bases read now; one that is only the saved base, or the LR that was written last, is the saved base."""
-    return {
-        name: tuple(
-            old if _stored(value, old) or _stored(value, written) else value
-            for value, old, written in zip(values, saved.get(name, values), last.get(name, values), strict=True)
-        )
-        for name, values in now.items()
-    }
-
-
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.6g}" for value in dict.fromkeys(values))
-
-
-def _stored(read: float, value: float) -> bool:
-    """Whether `read` is `value`, maybe by way of a float32 tensor."""
-    return read in (value, float(np.float32(value)))
-
-
-def _with_groups(state: PolicyState, track: Track) -> PolicyState:
-    """A begun plan needs a start for each group; a late one begins where the first one did."""
-    begun = state.begun
-    if begun is None:
-        return state
-    starts = (*begun.start, *(begun.start[0] for _ in range(len(track.groups) - len(begun.start))))
-    return state._replace(begun=begun._replace(start=starts))
 
 
 def _base(value: Any, name: str) -> float:

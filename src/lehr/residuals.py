@@ -2,7 +2,7 @@
 
 The trend is a robust line through a window about each of many places, wider as the run goes on, as curves bend less and
 less. What is left is taken as autoregressive of first order; its innovations are kept as they are, so that curves drawn
-with them have the tails, the skew and the spikes of the log.
+with them have the tails and the skew of the log. Spikes that leave no echo are none of them, and are kept apart.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ NARROWEST, WIDEST = 31, 0.15  # of a window: values, and a share of the log
 PLACES = 100  # at which a line is fitted
 ROUNDS = 4  # of reweighting
 CUT = 4.685  # robust standard deviations at which a value has no weight: Tukey's biweight
+SPIKE = 4.0  # robust standard deviations by which a spike stands out from its neighbours
+ECHO = 0.25  # what the next value must keep of a jump at least, for it to be no spike
 TINY = 1e-12  # a share of the level that is rounding
 RHO = np.linspace(0.0, 0.99, 199)
 
@@ -69,7 +71,9 @@ def noise_in(values: Any) -> Noise:
     """The noise of a signal, relative to its level.
 
     ρ is that of the normal scores of what is left, so that single spikes do not hide it, and raised by its known bias;
-    σ is √(mean e²/(1 − ρ²)) of the innovations e(t) = r(t) − ρ·r(t−1), which the drawn noise has, standardised.
+    σ is √(mean e²/(1 − ρ²)) of the innovations e(t) = r(t) − ρ·r(t−1), which the drawn noise has, standardised. Values
+    that stand out from their six neighbours are spikes beside the noise, unless the values after them mostly keep ρ/2
+    (and ¼) of them or more.
 
     Args:
         values: of the signal, oldest first, finite; at least 50 of them.
@@ -101,11 +105,36 @@ def noise_in(values: Any) -> Noise:
     left = ((series - trend) / np.abs(trend))[int(SKIPPED * len(series)) :]
     if np.median(np.abs(left)) < TINY:
         raise LehrError("the signal has no noise: more than half of its values lie on its trend; any patience will do")
-    rho = _autocorrelation(left)
-    fresh = left[1:] - rho * left[:-1]
+    core, heights = _parted(left)
+    rho = _autocorrelation(core)
+    fresh = core[1:] - rho * core[:-1]
     fresh = fresh - fresh.mean()
     spread = float(fresh.std())
-    return Noise(spread / float(np.sqrt(1 - rho**2)), rho, innovations=tuple((fresh / spread).tolist()))
+    return Noise(
+        sd=spread / float(np.sqrt(1 - rho**2)),
+        rho=rho,
+        spikes=len(heights) / len(left),
+        height=float(np.mean(heights)) if len(heights) else 0.0,
+        innovations=tuple((fresh / spread).tolist()),
+        heights=tuple(heights.tolist()),
+    )
+
+
+def _parted(left: Floats) -> tuple[Floats, Floats]:
+    """What is left without its spikes, and their heights; no heights if they are of a piece with the rest."""
+    around = np.lib.stride_tricks.sliding_window_view(left, 7)
+    stands = np.abs(around[:, 3] - np.median(np.delete(around, 3, axis=1), axis=1))
+    out = np.zeros(len(left), dtype=bool)
+    out[3:-3] = stands > SPIKE * 1.4826 * np.median(stands)
+    if not out.any():
+        return left, left[:0]
+    places = np.arange(len(left))
+    core = np.where(out, np.interp(places, places[~out], left[~out]), left)
+    at = places[out]
+    echo = np.median((left[at + 1] - left[at - 1]) / (left[at] - left[at - 1]))
+    if echo >= max(_autocorrelation(core) / 2, ECHO):
+        return left, left[:0]
+    return core, (left - core)[out]
 
 
 def _autocorrelation(left: Floats) -> float:

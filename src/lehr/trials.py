@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lehr.calibration import Noise, curves, fewest, flat_since, outcome, wilson
 from lehr.lengths import Horizon, Length, half_up
 from lehr.rules import Trigger
+from lehr.rules.common import percent
 from lehr.rules.counting import Tally
 from lehr.rules.improves import ImprovesLessThan
 from lehr.rules.lanes import first_firings
@@ -76,7 +77,7 @@ class Tried(NamedTuple):
 
     def words(self) -> str:
         """How it did, in a sentence."""
-        early = f"too early in {100 * self.premature:.2g} % of the runs"
+        early = f"too early in {percent(round(self.premature, 3))} of the runs"
         if math.isnan(self.delay):
             return early
         if math.isinf(self.delay):

@@ -76,6 +76,11 @@ class AtLeast(Trigger):
         """Unchanged: nothing in it is a length."""
         return self
 
+    @property
+    def lasts(self) -> bool:
+        """It is a state."""
+        return True
+
     def init(self) -> AtLeastState:
         """Nothing seen."""
         return AtLeastState(Smooth(), False, False, "")
@@ -126,6 +131,7 @@ class WithinState(NamedTuple):
     worse: int  # observations in a row beyond the tolerance and the noise
     last: tuple[float, ...]  # the last values
     words: str
+    acted: bool = False  # it has fired, and the signal has not been worse since
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,6 +160,11 @@ class WithinBest(Trigger):
     def resolve(self, horizon: Horizon) -> Trigger:
         """Unchanged: nothing in it is a length."""
         return self
+
+    @property
+    def lasts(self) -> bool:
+        """It is a state."""
+        return True
 
     def init(self) -> WithinState:
         """Nothing seen."""

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
@@ -62,6 +62,11 @@ class Trigger(Value):
     @property
     def heeds_warmup(self) -> bool:
         """Whether it is shown the leading warm-up, in which all other triggers sleep."""
+        return False
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is a state, which goes on when its rule has fired on an event that `&` joins it with."""
         return False
 
     @property
@@ -174,12 +179,17 @@ class PairState(NamedTuple):
 
     left: Any
     right: Any
+    acted: bool = False  # `a & b` of two states: its rule has fired, and both have gone on since
 
 
 @dataclass(frozen=True, repr=False)
 class _Joined(Trigger):
     left: Trigger
     right: Trigger
+
+    @property
+    def lasts(self) -> bool:
+        return self.left.lasts and self.right.lasts
 
     def signals(self) -> tuple[Signal, ...]:
         return self.left.signals() + self.right.signals()
@@ -202,18 +212,23 @@ class _Joined(Trigger):
         return PairState(self.left.init(), self.right.init())
 
     def after_firing(self, state: PairState) -> PairState:
-        return PairState(self.left.after_firing(state.left), self.right.after_firing(state.right))
+        return PairState(*(trigger.after_firing(memory) for trigger, memory in self._sides(state)))
 
     def after_change(self, state: PairState) -> PairState:
-        return PairState(self.left.after_change(state.left), self.right.after_change(state.right))
+        left, right = (trigger.after_change(memory) for trigger, memory in self._sides(state))
+        return state._replace(left=left, right=right)
 
     def after_rollback(self, state: PairState) -> PairState:
-        return PairState(self.left.after_rollback(state.left), self.right.after_rollback(state.right))
+        left, right = (trigger.after_rollback(memory) for trigger, memory in self._sides(state))
+        return state._replace(left=left, right=right)
 
     def update(self, state: PairState, observation: Observation) -> tuple[PairState, Reading]:
         left, one = self.left.update(state.left, observation)
         right, two = self.right.update(state.right, observation)
-        return PairState(left, right), self._join(one, two)
+        return state._replace(left=left, right=right), self._join(one, two)
+
+    def _sides(self, state: PairState) -> tuple[tuple[Trigger, Any], tuple[Trigger, Any]]:
+        return (self.left, state.left), (self.right, state.right)
 
     @abstractmethod
     def _join(self, one: Reading, two: Reading) -> Reading: ...
@@ -230,10 +245,21 @@ class And(_Joined):
         return f"{left} & {right}"
 
     def _join(self, one: Reading, two: Reading) -> Reading:
-        holds = one.holds and two.holds
-        return Reading(
-            holds, one.fresh or two.fresh, _both([one, two]), one.verdict or two.verdict, since=_earlier(one, two)
-        )
+        holds, fresh = one.holds and two.holds, one.fresh or two.fresh
+        verdicts = (one.verdict, two.verdict)
+        verdict: Verdict = "undecided" if "undecided" in verdicts else one.verdict or two.verdict
+        return Reading(holds, fresh, _both([one, two]), verdict, since=_earlier(one, two))
+
+    def update(self, state: PairState, observation: Observation) -> tuple[PairState, Reading]:
+        """Both look; two states that have fired together are quiet until one of them was gone."""
+        state, reading = super().update(state, observation)
+        acted = state.acted and reading.holds
+        return state._replace(acted=acted), reading._replace(holds=reading.holds and not acted)
+
+    def after_firing(self, state: PairState) -> PairState:
+        """Of an event and a state only the event is over."""
+        after = PairState(*(t.after_change(m) if t.lasts else t.after_firing(m) for t, m in self._sides(state)))
+        return after._replace(acted=self.lasts)
 
 
 @dataclass(frozen=True, repr=False)
@@ -247,9 +273,11 @@ class Or(_Joined):
 
     def _join(self, one: Reading, two: Reading) -> Reading:
         held = [reading for reading in (one, two) if reading.holds]
-        # A verdict that only stands does not fire again because the other trigger looked.
-        fresh = any(reading.fresh for reading in held)
-        return Reading(bool(held), fresh, _both(held or [one, two]), one.verdict or two.verdict, since=_earlier(*held))
+        speak = held or [one, two]  # a verdict that did not make it hold is not its verdict
+        # What only stands does not fire again because the other trigger looked.
+        fresh = any(reading.fresh for reading in speak)
+        verdict = next((reading.verdict for reading in speak if reading.verdict), "")
+        return Reading(bool(held), fresh, _both(speak), cast(Verdict, verdict), since=_earlier(*held))
 
 
 class NotState(NamedTuple):
@@ -257,11 +285,15 @@ class NotState(NamedTuple):
 
     inner: Any
     acted: bool  # its rule has fired, and the trigger has not held since
+    stands: bool = False  # what it found when it last looked
 
 
 @dataclass(frozen=True, repr=False)
 class Not(Trigger):
-    """The trigger looked and does not hold; made by `~a`. It fires once, and again after `a` has held."""
+    """The trigger looked and does not hold; made by `~a`. It fires once, and again after `a` has held.
+
+    Where the trigger is undecided, so is its opposite.
+    """
 
     inner: Trigger
 
@@ -273,6 +305,11 @@ class Not(Trigger):
     def signals(self) -> tuple[Signal, ...]:
         """Those of the trigger."""
         return self.inner.signals()
+
+    @property
+    def lasts(self) -> bool:
+        """That something is not so is a state."""
+        return True
 
     @property
     def heeds_warmup(self) -> bool:
@@ -300,21 +337,25 @@ class Not(Trigger):
         """Holds where the trigger, having looked, does not."""
         inner, reading = self.inner.update(state.inner, observation)
         acted = state.acted and not reading.holds
-        holds = reading.fresh and not reading.holds and not acted
+        stands = not reading.holds and reading.verdict != "undecided" if reading.fresh else state.stands
         words = reading.words or f"{self.inner.text()} does not hold"
-        return NotState(inner, acted), reading._replace(holds=holds, words=words)
+        return NotState(inner, acted, stands), reading._replace(holds=stands and not acted, words=words)
 
     def after_firing(self, state: NotState) -> NotState:
-        """Quiet until the trigger has held."""
-        return state._replace(acted=True)
+        """Quiet until the trigger has held; what it knows of another LR is forgotten."""
+        return self.after_change(state)._replace(acted=True)
 
     def after_change(self, state: NotState) -> NotState:
-        """The trigger's own."""
-        return state._replace(inner=self.inner.after_change(state.inner))
+        """The trigger's own; what it then knows nothing of stands no more."""
+        return _forgotten(state, self.inner.after_change(state.inner))
 
     def after_rollback(self, state: NotState) -> NotState:
-        """The trigger's own."""
-        return state._replace(inner=self.inner.after_rollback(state.inner))
+        """As after a change."""
+        return _forgotten(state, self.inner.after_rollback(state.inner))
+
+
+def _forgotten(state: NotState, inner: Any) -> NotState:
+    return state if inner == state.inner else state._replace(inner=inner, stands=False)
 
 
 def _earlier(*readings: Reading) -> int | None:
