@@ -154,7 +154,8 @@ def table(runs: int, seed: int) -> None:
             premature, delay, missed, _ = joined(found)
             early.append(premature)
             times = f"{delay / needed[kind]:.2f} n*" if np.isfinite(delay) else "–"
-            cells.append(f"{100 * premature:.1f} % · {times} · {100 * missed:.0f} %")
+            share = f"{100 * missed:.0f} %" if np.isfinite(missed) else "–"
+            cells.append(f"{100 * premature:.1f} % · {times} · {share}")
         print(f"| {name} | " + " | ".join(cells) + f" | {100 * statistics.fmean(early):.1f} % |", flush=True)
     print("\nEach cell: premature firings, of all runs · median delay · misses, of the runs where it could be decided.")
 

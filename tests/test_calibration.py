@@ -27,6 +27,14 @@ def test_spikes_come_on_top_and_count_in_the_long_run() -> None:
     assert drawn.mean() == pytest.approx(0.05, abs=0.002)
 
 
+def test_spikes_are_drawn_from_the_heights_given() -> None:
+    noise = Noise(0.001, spikes=0.2, heights=(-0.5, 0.3, 0.3))
+    drawn = noise.draw(100, 500, np.random.default_rng(4))
+    assert np.mean(drawn < -0.4) == pytest.approx(0.2 / 3, abs=0.005)
+    assert np.mean(drawn > 0.2) == pytest.approx(0.4 / 3, abs=0.006)
+    assert drawn.var() == pytest.approx(noise.long_run, rel=0.03)
+
+
 def test_noise_is_drawn_from_the_innovations_given() -> None:
     two = Noise(0.1, innovations=(-2.0, 0.5, 0.5, 0.5, 0.5))  # mean 0, variance 1
     drawn = two.draw(50, 400, np.random.default_rng(2))

@@ -202,8 +202,15 @@ CASES: dict[str, tuple[list[Case], list[Case]]] = {
         [("Policy(cosine(), min_lr=0.1, max_lr=0.2)", {"steps": 10}), ("cosine()", {"steps": 10})],
     ),
     "LR401": (
-        [("when(loss.plateaus(99)).scale(0.5)", {"steps": 100})],
-        [("when(loss.plateaus(98)).scale(0.5)", {"steps": 100}), ("when(loss.plateaus(99)).scale(0.5)", {})],
+        [
+            ("when(loss.plateaus(99)).scale(0.5)", {"steps": 100}),
+            ("Policy(cosine(), [when(loss.plateaus(9)).scale(0.5)], cadence=10)", {"steps": 100}),
+        ],
+        [
+            ("when(loss.plateaus(98)).scale(0.5)", {"steps": 100}),
+            ("when(loss.plateaus(99)).scale(0.5)", {}),
+            ("Policy(cosine(), [when(loss.plateaus(8)).scale(0.5)], cadence=10)", {"steps": 100}),
+        ],
     ),
     "LR402": (
         [
@@ -276,8 +283,16 @@ CASES: dict[str, tuple[list[Case], list[Case]]] = {
         [("when(loss.plateaus(10)).scale(0.5)", EPOCHS), ("when(loss.plateaus(10)).scale(0.5)", {"steps": 50_000})],
         [
             ("when(loss.plateaus(500)).scale(0.5)", EPOCHS),
+            ("Policy(cosine(), [when(loss.plateaus(10)).scale(0.5)], cadence=50)", EPOCHS),
             ("when(loss.smoothed(100).plateaus(10)).scale(0.5)", EPOCHS),
             ("when(metric('val_loss', best='min').plateaus(10)).scale(0.5)", EPOCHS),
+        ],
+    ),
+    "LR412": (
+        [(f"Policy(cosine(), [{RULE}.scale(0.5)], cadence=101)", {"steps": 100})],
+        [
+            (f"Policy(cosine(), [{RULE}.scale(0.5)], cadence=100)", {"steps": 100}),
+            ("Policy(cosine(), cadence=101)", {"steps": 100}),
         ],
     ),
     "LR411": (

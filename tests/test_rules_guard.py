@@ -218,7 +218,7 @@ def test_triggers_print_as_the_calls_that_make_them(text: str) -> None:
 def test_the_recipe_is_two_rules_that_print_and_parse() -> None:
     rules = lehr.guard(lehr.metric("val", best="min"), scale=0.3, stuck_scale=0.1, retries=2, lost=0.6, stuck="7%")
     assert [repr(rule) for rule in rules] == [
-        "when(metric('val', best='min').sticks('7%')).rollback(0.1, to='start').at_most(2)",
+        "when(metric('val', best='min').sticks('7%')).rollback(0.1, to='start', rewarm='5%').at_most(2)",
         "when(metric('val', best='min').derails(0.6)).rollback(0.3).at_most(2)",
     ]
     policy = lehr.Policy(lehr.cosine(), rules=lehr.guard())
@@ -238,6 +238,8 @@ def test_the_recipe_is_two_rules_that_print_and_parse() -> None:
         (lambda: lehr.when(lehr.always()).rollback(to="best"), "exactly one"),
         (lambda: lehr.when(lehr.always()).rollback(to="newest"), "'older', 'best' or 'start'"),  # type: ignore[arg-type]  # on purpose
         (lambda: lehr.when(lehr.always()).rollback(skip_data=1), "True or False"),  # type: ignore[arg-type]  # on purpose
+        (lambda: lehr.when(lehr.always()).rollback(rewarm="0%"), "positive length"),
+        (lambda: lehr.when(lehr.always()).rollback(rewarm="5 observations"), "cannot be counted in observations"),
         (lambda: lehr.when(lehr.always()).stop("best"), "exactly one"),
         (lambda: lehr.when(lehr.always()).stop("first"), "'last' or 'best'"),  # type: ignore[arg-type]  # on purpose
     ],
@@ -285,7 +287,7 @@ def test_of_two_rules_that_hold_at_once_one_acts_and_the_other_begins_anew() -> 
     for value in pieces((1, 2.0), (100, 1.0), (164, 2.0)):
         run.step(loss=value)
     run.step(loss=2.0)
-    assert [event.action for event in run.events] == ["rollback(0.25, to='start')"]
+    assert [event.action for event in run.events] == ["rollback(0.25, to='start', rewarm='5%')"]
     memory = run.state_dict()["tracks"][0]["rules"][1]["memory"]["trigger"]
     assert memory["best"] is None
     assert memory["level"]["initial"] == 2.0

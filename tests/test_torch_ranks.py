@@ -438,3 +438,31 @@ def test_a_rank_that_is_pickled_goes_on_alone_where_there_are_no_others() -> Non
     run = lehr.start(policy(PLATEAU), lr=0.1)
     window, noticed = again.share(run, lehr.gather.Window(0, {"loss": Sum(1.5, 2, 1)}))
     assert (window.sums, noticed) == ({"loss": Sum(1.5, 2, 1)}, [])
+
+
+def test_a_group_that_is_destroyed_in_mid_run_is_not_taken_for_a_run_without_ranks() -> None:
+    run = lehr.start(policy(PLATEAU), lr=0.1)
+    with pytest.raises(lehr.LehrError, match="was destroyed"):
+        Ranks(None, int, alone=False).share(run, lehr.gather.Window(0, {}))
+
+
+def test_a_trace_on_one_rank_does_not_change_what_the_ranks_compare() -> None:
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]  # public, though not listed
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        counts = []
+        for traced in (True, False):
+            weight = torch.nn.Parameter(torch.ones(1))
+            optimizer = torch.optim.SGD([weight], lr=0.1)
+            sched = Scheduler(optimizer, "cosine()", steps=100)
+            if traced:
+                sched.subscribe(lambda *_: None, on="steps")
+            for t in range(12):
+                optimizer.step()
+                sched.step(loss=1.0)
+                if t == 7:
+                    sched.replan(policy(PLATEAU))
+            counts.append(sched._updates.all())
+        assert counts[0] == counts[1]
+    finally:
+        torch.distributed.destroy_process_group()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import math
 import pickle
 import random
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -228,7 +231,7 @@ def test_the_scaler_goes_back_too() -> None:
         scaler.update()
         scales.append(scaler.get_scale())
         scheduler.step(trouble=float(step == 4))
-    assert scales == [2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 32768.0]  # that of step 4 was 16384, and grew again
+    assert scales == [2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 8192.0]  # that of step 2 was 4096, and grew again
 
 
 def draws() -> list[float]:
@@ -245,19 +248,118 @@ def test_random_states_go_back_only_where_the_data_are_not_skipped(skip_data: bo
 
 
 def test_their_number_is_bounded() -> None:
-    run = Run(rule=lehr.when(VAL.plateaus(99)).rollback(to="best"))
+    model = model_of()
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    rules = [BACK, lehr.when(VAL.plateaus(99)).rollback(to="best")]
+    snapshots = Snapshots(model, every=5)
+    scheduler = Scheduler(optimizer, lehr.Policy(lehr.constant(), rules=rules), steps=STEPS, snapshots=snapshots)
     for step in range(STEPS):
-        update(run.model, run.optimizer, step)
-        run.scheduler.step(val=1.0 / (step + 1))
-    assert [snapshot.step for snapshot in run.snapshots.recent] == [30, 35, 40]
-    assert [snapshot.step for snapshot in run.snapshots.best.values()] == [40]
-    model = run.model
+        update(model, optimizer, step)
+        scheduler.step(val=1.0 / (step + 1))
+    assert [snapshot.step for snapshot in snapshots.recent] == [30, 35, 40]
+    assert [snapshot.step for snapshot in snapshots.best.values()] == [40]
     one = Snapshots(model, every=5, keep=1)
-    scheduler = Scheduler(run.optimizer, lehr.Policy(lehr.constant(), rules=[BACK]), steps=STEPS, snapshots=one)
+    scheduler = Scheduler(optimizer, lehr.Policy(lehr.constant(), rules=[BACK]), steps=STEPS, snapshots=one)
     for step in range(12):
-        update(model, run.optimizer, step)
+        update(model, optimizer, step)
         scheduler.step()
     assert [snapshot.step for snapshot in one.recent] == [10]
+
+
+@pytest.mark.parametrize(
+    ("rule", "counts"),
+    [
+        (BACK, (3, 1, 0)),
+        (lehr.when(TROUBLE.reaches(1)).rollback(to="start"), (0, 1, 0)),
+        (lehr.when(TROUBLE.plateaus(99)).rollback(to="best"), (0, 0, 1)),
+        (lehr.when(TROUBLE.plateaus(99)).stop(weights="best"), (0, 0, 1)),
+        (lehr.when(TROUBLE.plateaus(99), shadow=True).stop(weights="best"), (0, 0, 0)),
+        (lehr.when(TROUBLE.reaches(1)).scale(0.5), (0, 0, 0)),
+    ],
+)
+def test_only_those_are_taken_to_which_a_rule_may_go_back(rule: lehr.Rule, counts: tuple[int, ...]) -> None:
+    run = Run(rule=rule)
+    run.go(STEPS, trouble=0.5)
+    kept = run.snapshots
+    assert (len(kept.recent), int(kept.start is not None), len(kept.best)) == counts
+
+
+def test_the_weights_that_gave_the_first_bad_loss_are_not_gone_back_to() -> None:
+    run = Run(rule=lehr.when(lehr.loss.diverges()).rollback())
+    for step in range(11):
+        loss = update(run.model, run.optimizer, step)
+        if step == 9:  # the tenth update spoils the weights, of which the next snapshot is taken at once
+            with torch.no_grad():
+                next(run.model.parameters()).fill_(math.nan)
+        run.scheduler.step(loss=loss)
+    assert run.words.endswith("loss is nan; restored the snapshot of step 5")
+    assert all(weight.isfinite().all() for weight in run.model.parameters())
+
+
+def test_a_report_gathered_over_several_updates_may_be_of_any_of_them() -> None:
+    run = Run(rule=lehr.when(TROUBLE.reaches(1)).rollback())
+    policy = lehr.Policy(lehr.constant(), rules=[lehr.when(TROUBLE.reaches(1)).rollback()], cadence=4)
+    scheduler = Scheduler(run.optimizer, policy, steps=STEPS, model=run.model, snapshots=Snapshots(run.model, every=2))
+    for step in range(12):
+        update(run.model, run.optimizer, step)
+        scheduler.step(trouble=float(step >= 8))
+    assert scheduler.events[-1].words.endswith("restored the snapshot of step 6")  # the window began at update 8
+
+
+def test_gradients_of_weights_that_were_given_up_are_gone() -> None:
+    run = Run(rule=lehr.when(lehr.loss.diverges()).rollback())
+    run.go(8)
+    (run.model(torch.full((2, 3), math.nan))).sum().backward()  # in the midst of an accumulation
+    gradients = [weight.grad for weight in run.model.parameters()]
+    run.scheduler.observe(loss=math.nan)
+    assert [weight.grad for weight in run.model.parameters()] == gradients  # the same tensors
+    assert all(gradient is not None and not gradient.any() for gradient in gradients)
+
+
+def test_the_start_is_kept_where_a_scaler_skips_the_first_updates() -> None:
+    run = Run(rule=lehr.when(TROUBLE.reaches(1)).rollback(to="start"))
+    begun = copy.deepcopy([weight.detach() for weight in run.model.parameters()])
+    with pytest.warns(lehr.errors.LehrWarning, match="not stepped"):
+        run.scheduler.step()
+    run.go(8, trouble=1)
+    assert run.words.endswith("restored the snapshot of step 0")
+    assert same(begun, [weight.detach() for weight in run.model.parameters()])
+
+
+def test_an_optimiser_that_outlives_its_scheduler_keeps_no_snapshots() -> None:
+    model = model_of()
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    policy = lehr.Policy(lehr.constant(), rules=[BACK])
+    ends = []
+    for _ in range(3):
+        scheduler = Scheduler(optimizer, policy, steps=STEPS, model=model, snapshots=5)
+        ends.append(weakref.ref(scheduler._snapshots))
+        del scheduler
+        gc.collect()
+    assert [end() for end in ends] == [None] * 3
+    assert not optimizer._optimizer_step_pre_hooks
+    update(model, optimizer, 0)
+
+
+def test_a_shadow_needs_no_snapshots_as_it_restores_nothing() -> None:
+    model = model_of()
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    rules = [lehr.when(TROUBLE.reaches(1), shadow=True).rollback(0.5)]
+    scheduler = Scheduler(optimizer, lehr.Policy(lehr.constant(), rules=rules), steps=STEPS)
+    update(model, optimizer, 0)
+    scheduler.step(trouble=1)
+    assert [event.kind for event in scheduler.events] == ["shadow"]
+    assert scheduler.lr == 0.05
+
+
+def test_what_a_parameter_group_holds_beside_plain_data_is_left_alone() -> None:
+    run = Run()
+    lock = threading.Lock()
+    run.optimizer.param_groups[0] |= {"lock": lock, "count": 1}
+    run.go(10)
+    run.optimizer.param_groups[0]["count"] = 2
+    run.go(13, trouble=1)
+    assert (run.optimizer.param_groups[0]["lock"], run.optimizer.param_groups[0]["count"]) == (lock, 1)
 
 
 def test_later_snapshots_of_a_branch_that_was_given_up_are_dropped() -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lehr.calibration import Noise, fewest
 from lehr.errors import LehrError
-from lehr.lengths import RULE_UNITS, Horizon, LengthLike, as_length
+from lehr.lengths import RULE_UNITS, LengthLike, as_length
 from lehr.logs import read_trace
 from lehr.policy import Bind, Groups, Policy, PolicyLike
+from lehr.recorded import reported, run_of
 from lehr.residuals import noise_in
 from lehr.rules import Rule, Signal, Trigger, loss
 from lehr.rules.common import percent, whole
@@ -89,14 +86,14 @@ class Calibration:
         asked = f"{percent(self.setting.improvement)} over {self.setting.window.words()}"
         able = f"less than {asked} can be told from about {self.needed:.0f} observations on"
         of = f"the run has {self.setting.length}"
+        easier = f"ask for {percent(self.coarser)} or more over {self.setting.window.words()}, or let each be a mean"
         spikes = f"beside it {percent(self.noise.spikes)} spikes, " if self.noise.spikes else ""
         return [
             f"{self.signal.name}: noise of {percent(self.noise.sd)} of the level, autocorrelation {self.noise.rho:.2f} "
             f"(a time of {self.times:.1f} observations), {spikes}from {self.count} observations",
             f"{able}; {of}"
             if self.decidable
-            else f"{able}, but {of}: no trigger can decide it in time; ask for "
-            f"{percent(self.coarser)} or more over {self.setting.window.words()}, or average more into an observation",
+            else f"{able}, but {of}: too few are left when it turns flat in the middle; {easier}",
         ]
 
     def advice(self) -> list[str]:
@@ -171,9 +168,9 @@ def calibrate(
     trace = log if isinstance(log, Trace) else read_trace(log)
     asked, notes = _asked(triggers, policy)
     chosen = _signal(signal, asked)
-    steps, values = _reported(trace, chosen)
+    steps, values = reported(trace, chosen)
     noise = noise_in(values)
-    horizon, spacing = _run(trace, steps)
+    horizon, spacing = run_of(trace, steps)
     length = max(round((horizon.steps or 0) / spacing), len(values))
     if length > 1.25 * len(values):
         notes.append(
@@ -214,7 +211,7 @@ def _asks_more(row: Tried, setting: Setting) -> bool:
 
 
 def _windows(trials: Trials, noise: Noise, signal: Signal) -> Iterator[Tried]:
-    """The trend test as asked; and, if it takes more than a quarter of the run, with the widest window that does not."""
+    """The trend test as asked; if that takes more than a quarter of the run, also the widest window that does not."""
     asked = trials.setting
     row = trials.of(ImprovesLessThan(signal, asked.improvement, asked.window))
     yield row
@@ -291,31 +288,3 @@ def _runs(runs: int, length: int, notes: list[str]) -> int:
     if most < runs:
         notes.append(f"{most} runs of each family were tried instead of {runs}, as a run has {length} observations")
     return min(runs, most)
-
-
-# What the log says
-
-
-def _reported(trace: Trace, signal: Signal) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and finite values."""
-    if signal.name not in trace.columns:
-        there = [name for name in trace.columns if name not in ("step", "lr")]
-        raise LehrError(
-            f"the log has no column {signal.name!r}; there are {', '.join(there) or 'none'}: say which is meant, such "
-            "as signal=metric('val_loss', best='min')"
-        )
-    values = trace.columns[signal.name]
-    told = np.isfinite(values)
-    return trace.columns["step"][told], values[told]
-
-
-def _run(trace: Trace, steps: NDArray[np.float64]) -> tuple[Horizon, Fraction]:
-    """The run's facts, and the usual number of steps between two observations."""
-    logged = trace.header.get("horizon")
-    known = {field.name for field in fields(Horizon)}
-    facts = {name: value for name, value in (logged or {}).items() if name in known and value is not None}
-    if len(steps) < 2:
-        return Horizon(**facts), Fraction(1)
-    last = int(trace.columns["step"][-1]) + 1
-    horizon = Horizon(**facts | {"steps": max(int(facts.get("steps", 0)), last)})
-    return horizon, max(Fraction(float(np.median(np.diff(steps)))), Fraction(1))

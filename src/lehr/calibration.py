@@ -13,7 +13,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FAMILIES", "Curves", "Noise", "Outcome", "curves", "fewest", "flat_since", "outcome", "trial", "wilson"]
+__all__ = [
+    "FAMILIES",
+    "Curves",
+    "Noise",
+    "Outcome",
+    "curves",
+    "fewest",
+    "flat_since",
+    "outcome",
+    "scored",
+    "trial",
+    "wilson",
+]
 
 Runs = NDArray[np.float64]
 Random = np.random.Generator
@@ -180,8 +192,18 @@ def flat_since(truth: Runs, over: int, improvement: float, best: str = "min") ->
 
 def outcome(first: Any, truth: Runs, over: int, improvement: float, needed: float, best: str = "min") -> Outcome:
     """Score the first firings against the truth, which must go on for `over` observations after the run."""
-    length = truth.shape[1] - over
-    since = flat_since(truth, over, improvement, best)
+    return scored(first, flat_since(truth, over, improvement, best), truth.shape[1] - over, needed)
+
+
+def scored(first: Any, since: Any, length: int, needed: float) -> Outcome:
+    """Score the first firings, -1 for none, against the observations from which the curves are flat.
+
+    Args:
+        first: of each run.
+        since: of each run, as `flat_since` says.
+        length: of a run.
+        needed: n*; where less than twice as many are left, none can be missed.
+    """
     premature = (first >= 0) & (first < since)
     late = (since < length) & ~premature
     delays = np.where(first >= 0, first - since, np.inf)[late]

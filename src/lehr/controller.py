@@ -49,6 +49,7 @@ def start(
     hyper: Mapping[str, Sequence[float]] | None = None,
     on_change: OnChange = "error",
     strict: bool = False,
+    carry_out: CarryOut | None = None,
 ) -> Controller:
     """Run a policy, without any framework.
 
@@ -62,6 +63,9 @@ def start(
         hyper: base values of other hyperparameters, one per group, for `bind(momentum=...)`.
         on_change: what `load_state_dict` does if policy, horizon or base LR differ from the saved ones.
         strict: whether two different reports of one number at one step are an error instead of a warning.
+        carry_out: for loops that restore weights themselves: a function of the action (`rollback`, or a `stop` with the
+            best weights) and its event, called at the end of the update that asked for it; it does what the action asks
+            of model and optimiser, and returns what it did, in words for the journal.
 
     Raises:
         LehrError: something is missing or cannot be right; nothing is found out later in the run.
@@ -98,6 +102,7 @@ def start(
         ],
         on_change=on_change,
         strict=strict,
+        carry_out=carry_out,
     )
 
 
@@ -498,7 +503,7 @@ class Controller:
             carry_over(track, saved.tracks, self.t, same)
         self._reports.load(saved.reported)
         self._gathering.load(saved.window)
-        self.events = Journal()
+        self.events = Journal(since=self.t)
         for event in saved.events:
             self.events.add(event)
         self._tabulate()
@@ -527,11 +532,11 @@ class Controller:
             for signal in track.plan.signals
             if signal.every is not None
         }
-        by_hand = [r for track in resolved for r in track.plan.policy.rules if getattr(r.action, "by_hand", False)]
+        by_hand = [r for t in resolved for r in t.plan.policy.rules if getattr(r.action, "by_hand", 0) and not r.shadow]
         if by_hand and self._carry_out is None:
             raise LehrError(
                 f"{by_hand[0]!r} restores weights, which needs an adapter that holds snapshots: "
-                "lehr.torch.Scheduler(..., model=model, snapshots=...)"
+                "lehr.torch.Scheduler(..., model=model, snapshots=...), or your own: start(..., carry_out=function)"
             )
         for name in sorted({name for name, _ in evaluations} - self._evaluate.keys()):
             raise LehrError(

@@ -35,8 +35,8 @@ def why_then(step: int, now: int, events: Journal) -> str:
     """
     if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < now:
         raise LehrError(f"why(step) must be an update from 0 to {now}, the next one, got {step!r}")
-    if events.dropped and step < events[0].step:
-        return f"update {step}: the journal keeps the last events only; look into the trace"
+    if step < events.since:
+        return f"update {step}: the journal is whole from step {events.since} on only; look into the trace"
     change = events.last_change_by(step)
     line = f"update {step}"
     if change is not None and change.end <= step:
@@ -56,6 +56,8 @@ def finished(step: int, total: int | None) -> str:
 
 def _journaled(step: int, change: Event | None, events: Journal) -> list[str]:
     none = "no rule has fired, nothing was changed by hand"
+    if events.dropped:
+        none = f"no change since step {events.since}; of what came before a trace tells"
     said = (f"verdict of {event.rule}: {event.verdict}, {event}" for event in events.verdicts(step))
     return [none if change is None else f"last change: {change}", *said]
 
@@ -71,4 +73,6 @@ def _where(track: Track, k: int, now: int) -> str:
     elif begun is not None:
         text = f"{begun.schedule.text()}, begun at step {begun.at}"
     of = f" of {track.plan.total}" if track.plan.total is not None else ""
-    return f"step {now}{of}, in {text}"
+    ramp = track.state.ramp
+    again = f", warming up again over {ramp.length} steps from {ramp.at}" if ramp and now < ramp.end else ""
+    return f"step {now}{of}, in {text}{again}"

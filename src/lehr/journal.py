@@ -89,10 +89,12 @@ class Journal(Sequence[Event]):
 
     Attributes:
         dropped: how many older ones there were.
+        since: the step from which on none is missing.
     """
 
-    def __init__(self, limit: int = LIMIT) -> None:
+    def __init__(self, limit: int = LIMIT, since: int = 0) -> None:
         self.dropped = 0
+        self.since = since
         self._limit = limit
         self._events: list[Event] = []
         self._rows: dict[str, list[int]] = {}  # rule → where its rows stand that may still go on
@@ -130,6 +132,7 @@ class Journal(Sequence[Event]):
         """Drop the oldest tenth at once, so that dropping costs little; rows are looked up by place."""
         gone = max(self._limit // 10, 1)
         self.dropped += gone
+        self.since = max(self.since, self._events[gone - 1].step + 1)
         del self._events[:gone]
         rows = {rule: [i - gone for i in places if i >= gone] for rule, places in self._rows.items()}
         self._rows = {rule: places for rule, places in rows.items() if places}

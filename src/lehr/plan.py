@@ -19,6 +19,7 @@ from lehr.journal import Event
 from lehr.lengths import Horizon, whole_steps
 from lehr.policy import Policy
 from lehr.rules import Action, Begin, Follow, Heard, Observation, Rollback, Rule, RuleState, Scale, Signal, Stop
+from lehr.rules.actions import Ramp
 from lehr.schedules import Curve, Schedule
 from lehr.schedules.schedule import Context, Extent, least_steps
 
@@ -45,6 +46,7 @@ class PolicyState(NamedTuple):
     rules: tuple[RuleState, ...]  # one per rule
     begun: Begun | None = None  # the plan in force, if it is not the policy's own
     stopped: bool = False  # a rule has stopped the run
+    ramp: Ramp | None = None  # the last warm-up after a rollback; it may be over
 
 
 class Decision(NamedTuple):
@@ -70,6 +72,8 @@ class Plan:
         for rule in policy.rules:
             if isinstance(rule.action, Begin):
                 rule.action.schedule.resolve(horizon, lr=max(bases, default=1.0) or 1.0)
+            if isinstance(rule.action, Rollback):
+                rule.action.ramp(0, horizon)
         for name, bound in (("min_lr", policy.min_lr), ("max_lr", policy.max_lr)):
             if isinstance(bound, tuple) and len(bound) != len(bases):
                 raise LehrError(f"Policy({name}=...) has {len(bound)} numbers for {len(bases)} parameter groups")
@@ -116,16 +120,20 @@ class Plan:
         return Context(self.horizon, lr=self.bases[0] or 1.0)
 
     def factors(self, state: PolicyState, steps: Any) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
-        """The factors of steps (an array, or one step), an array per group; the same object where they agree."""
+        """The factors of steps (an array, or one step), an array per group; the same object where they agree.
+
+        Those of the schedule; of a run that warms up again after a rollback, a share of them.
+        """
         curves, offset = self.curves, 0
         if state.begun is not None:
             begun = state.begun
             curves, offset = _curves(begun.schedule, self.horizon, self.bases, begun.start, begun.length), begun.at
-        local = np.atleast_1d(np.asarray(steps, dtype=np.int64)) - offset
+        steps = np.atleast_1d(np.asarray(steps, dtype=np.int64))
+        share = 1.0 if state.ramp is None else state.ramp.share(steps)
         seen: dict[int, Any] = {}
         for curve in curves:
             if id(curve) not in seen:
-                seen[id(curve)] = curve(local)
+                seen[id(curve)] = curve(steps - offset) * share
         return [seen[id(curve)] for curve in curves]
 
     def lrs(self, state: PolicyState) -> tuple[float, ...]:
@@ -157,11 +165,12 @@ class Plan:
         """Show the rules an observation, gathered from step `since` on, and do what they decide. Pure.
 
         An applied update advances the step first: actions take effect from the next update. What was gathered in the
-        leading warm-up, even in part, is for those rules only that do not sleep there.
+        leading warm-up, or in one after a rollback, even in part, is for those rules only that do not sleep there.
         """
         if observation.applied:
             state = state._replace(step=observation.step + 1)
-        asleep = (observation.step if since is None else since) < self.warmup
+        since = observation.step if since is None else since
+        asleep = since < (self.warmup if state.ramp is None else max(self.warmup, state.ramp.end))
         if any(rule.trigger.heeds_lrs for rule in self.rules):
             observation = observation._replace(lrs=self.lrs(state))
         decisions: list[Decision] = []
@@ -174,6 +183,8 @@ class Plan:
             if heard is None:
                 continue
             if heard.fires:
+                # Weights whose loss is part of the evidence may be harmed already, so the trouble began before it.
+                heard = heard if heard.since is not None else heard._replace(since=max(since - 1, 0))
                 state, decision = self._act(state, rule, self.policy.rules[i].text(), heard)
                 acted |= {i} if not rule.shadow and _moved(decision.event) else set()
             else:
@@ -211,6 +222,9 @@ class Plan:
             after = state._replace(gains=gains)
         if isinstance(action, Rollback):
             action = replace(action, since=heard.since)
+            if ramp := action.ramp(state.step, self.horizon):
+                after = after._replace(ramp=ramp)
+                words += f"; warms up again over {ramp.length} steps"
         event = Event(
             step=state.step,
             kind="shadow" if rule.shadow else "rule",
@@ -237,7 +251,7 @@ class Plan:
         if left is not None and needed > left:
             note = f"; {schedule!r} needs {needed} steps and was shrunk to the {left} left"
             length = left
-        start = tuple(float(column[0]) for column in self.factors(state, state.step))
+        start = tuple(float(column[0]) for column in self.factors(state._replace(ramp=None), state.step))
         return state._replace(begun=Begun(schedule, state.step, start, length)), note
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -187,7 +188,7 @@ def replay(
     rules = tuple(rule for _, part, _ in governed for rule in part.rules)
     signals = [signal for rule in rules for signal in rule.trigger.signals()]
     if policy is not None:  # what the run itself was never told is no mistake here
-        _refuse_unknown(signals, seen)
+        _refuse_unknown(signals, seen, trace)
     run = Controller(
         chosen,
         {target: (1.0,) * len(bases) for target, _, _ in governed} | {"lr": bases},  # all but LRs are seen as factors
@@ -218,7 +219,7 @@ def _no_evaluation() -> float:
 def _named(trace: Trace) -> str:
     text = trace.header.get("policy")
     if not isinstance(text, str):
-        raise LehrError("the log names no policy; say which one to replay: replay(log, policy)")
+        raise LehrError("the log names no policy; say which one to replay: replay(log, policy), or --policy in a shell")
     return text
 
 
@@ -272,14 +273,25 @@ def _horizon(
     ]
 
 
-def _refuse_unknown(signals: Sequence[Signal], seen: Sequence[Observation]) -> None:
+def _refuse_unknown(signals: Sequence[Signal], seen: Sequence[Observation], trace: Trace) -> None:
     reported = dict.fromkeys(name for observation in seen for name in observation.numbers)
+    about = trace.header.get("read", {})
     for signal in signals:
+        if signal.name in about.get("left_out", ()):
+            raise LehrError(
+                f"the policy reads {signal.name!r}, and that column holds no numbers; they look like 0.5, with a point"
+            )
         if signal.name not in reported:
             near = difflib.get_close_matches(signal.name, reported, n=1, cutoff=0.0)
             there = f"there are {', '.join(reported)}" if reported else "it holds no numbers"
-            hint = f"; the nearest is {near[0]!r}: columns={{{signal.name!r}: {near[0]!r}}}" if near else ""
+            hint = f"; the nearest is {near[0]!r}: {_renamed(signal.name, near[0], about)}" if near else ""
             raise LehrError(f"the policy reads {signal.name!r}, which the log does not hold; {there}{hint}")
+
+
+def _renamed(name: str, reported: str, about: Mapping[str, Any]) -> str:
+    """How to say that the signal is what was reported under another name."""
+    column = about.get("columns", {}).get(reported, reported)
+    return f"columns={{{name!r}: {column!r}}}, or --column {name}={column!r} in a shell"
 
 
 def _times(events: Sequence[Event]) -> str:

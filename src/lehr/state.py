@@ -14,6 +14,7 @@ from lehr.journal import Event
 from lehr.lengths import Horizon
 from lehr.plan import Begun, Track
 from lehr.rules import Rule
+from lehr.rules.actions import Ramp
 from lehr.schedules import Schedule
 from lehr.text import read_back
 
@@ -33,6 +34,7 @@ def save(track: Track) -> dict[str, Any]:
         "gains": list(track.state.gains),
         "begun": _plain_begun(track.state.begun),
         "stopped": track.state.stopped,
+        "ramp": None if track.state.ramp is None else list(track.state.ramp),
         "rules": [
             {"text": rule.text(full=True), "memory": _plain(memory)}
             for rule, memory in zip(policy.rules, track.state.rules, strict=True)
@@ -51,13 +53,15 @@ class Remembered:
     begun: Begun | None
     stopped: bool
     rules: tuple[tuple[Rule, Any], ...]  # each with its memory, as the plan has it or as plain data
+    ramp: Ramp | None
 
 
 def remembered(track: Track) -> Remembered:
     """The memory of a running track."""
     policy, state = track.plan.policy, track.state
     rules = tuple(zip(policy.rules, state.rules, strict=True))
-    return Remembered(track.target, track.groups, policy.schedule, state.gains, state.begun, state.stopped, rules)
+    fields = (policy.schedule, state.gains, state.begun, state.stopped, rules, state.ramp)
+    return Remembered(track.target, track.groups, *fields)
 
 
 def read(plain: Mapping[str, Any]) -> Remembered:
@@ -71,14 +75,16 @@ def read(plain: Mapping[str, Any]) -> Remembered:
         _read_begun(plain["begun"]),
         bool(plain["stopped"]),
         rules,
+        Ramp(*plain["ramp"]) if plain.get("ramp") else None,
     )
 
 
 def carry_over(track: Track, before: Sequence[Remembered], step: int, same: bool) -> None:
     """Give a track what those before it of its target remember, wherever that still means something.
 
-    Gains stay with their groups, memory stays with its rule, a begun plan with its schedule (one that fills takes what
-    is left of the run now). A stop only stays where the run is the `same`: whoever changes the plan wants to go on.
+    Gains stay with their groups, as does a warm-up after a rollback; memory stays with its rule, a begun plan with its
+    schedule (one that fills takes what is left of the run now). A stop only stays where the run is the `same`: whoever
+    changes the plan wants to go on.
     """
     state = track.state._replace(step=step)
     gains = dict(zip(track.groups, state.gains, strict=True))
@@ -87,6 +93,7 @@ def carry_over(track: Track, before: Sequence[Remembered], step: int, same: bool
     for old in before:
         if old.target != track.target or gains.keys().isdisjoint(old.groups):
             continue
+        state = state._replace(ramp=old.ramp)
         gains |= {g: gain for g, gain in zip(old.groups, old.gains, strict=True) if g in gains}
         for rule, memory in old.rules:
             if rule in free:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lehr.calibration import Noise, curves, fewest, flat_since, outcome, wilson
+from lehr.calibration import Noise, curves, fewest, flat_since, scored, wilson
 from lehr.lengths import Horizon, Length, half_up
 from lehr.rules import Trigger
 from lehr.rules.common import percent
@@ -23,7 +23,7 @@ from lehr.rules.plateaus import Plateaus
 __all__ = ["Patience", "Setting", "Trials", "Tried", "in_observations", "standstills"]
 
 COMING = ("plateau", "overfit")  # families that come to be flat; a power law does so more slowly than one could tell
-SLOW = 600_000  # numbers, about, for a trigger that hears a run after the other
+SLOW = 300_000  # numbers, about, for a trigger that hears a run after the other
 POINTS = 40  # of a curve over patience
 NEVER = 2**30
 Floats = NDArray[np.float64]
@@ -111,13 +111,20 @@ class Trials:
         self.setting, self.over = s, s.over
         self.needed = fewest(noise, over=self.over, improvement=s.improvement)
         drawn = curves(noise, length=s.length, over=self.over, runs=s.runs, seed=s.seed, best=s.best, sign=s.sign)
-        self._truth = np.concatenate([found.truth for found in drawn.values()])
+        flat = [flat_since(found.truth, self.over, s.improvement, s.best) for found in drawn.values()]
+        self._since = np.concatenate(flat)
         self._values = np.concatenate([found.values for found in drawn.values()])
         self._coming = np.repeat([name in COMING for name in drawn], s.runs)
         self._standing: dict[Plateaus, Streaks] = {}
+        self._tried: dict[Trigger, Tried] = {}
 
     def of(self, trigger: Trigger) -> Tried:
         """Try a trigger as it is written for the user's run, its lengths in steps or shares of the run."""
+        if trigger not in self._tried:
+            self._tried[trigger] = self._of(trigger)
+        return self._tried[trigger]
+
+    def _of(self, trigger: Trigger) -> Tried:
         heard = in_observations(trigger, self.setting.horizon, self.setting.spacing)
         if isinstance(heard, Plateaus) and _is_plain(heard):
             return self._scored(trigger, _first(self._stands(heard), heard.counting.limit), slice(None))
@@ -131,7 +138,7 @@ class Trials:
         """What patience brings, all patiences at once: what is counted does not depend on it before it has fired."""
         s = self.setting
         standing = self._stands(trigger)
-        since = flat_since(self._truth, self.over, s.improvement, s.best)
+        since = self._since
         longest = np.where(since > 0, standing[np.arange(len(since)), np.maximum(since - 1, 0)], 0).astype(np.int64)
         grid = np.unique(np.geomspace(1, max(s.length // 2, 2), POINTS).round().astype(np.int64))
         rows = [self._scored(trigger, _first(standing, int(k) + 1), slice(None)) for k in grid]
@@ -145,10 +152,9 @@ class Trials:
         return self._standing[key]
 
     def _scored(self, trigger: Trigger, first: Counts, some: slice) -> Tried:
-        s = self.setting
-        truth, coming = self._truth[some], self._coming[some]
-        asked = (self.over, s.improvement, self.needed, s.best)
-        every, late = outcome(first, truth, *asked), outcome(first[coming], truth[coming], *asked)
+        since, coming = self._since[some], self._coming[some]
+        asked = (self.setting.length, self.needed)
+        every, late = scored(first, since, *asked), scored(first[coming], since[coming], *asked)
         low, high = wilson(every.premature, every.runs)
         times = late.delay / self.needed
         return Tried(trigger, every.runs, every.premature, low, high, late.delay, times, late.missed)
@@ -182,8 +188,9 @@ def _smoothed(rows: Floats, span: int | None) -> Iterator[Floats]:
 
 
 def _first(standing: Streaks, limit: int) -> Counts:
-    reached = standing >= limit
-    first: Counts = np.where(reached[:, -1], reached.argmax(axis=1), -1)
+    """Where a row that only grows first reaches the limit; -1 where it does not."""
+    below = (standing < limit).sum(axis=1)
+    first: Counts = np.where(below < standing.shape[1], below, -1)
     return first
 
 

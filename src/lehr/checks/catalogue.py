@@ -150,6 +150,13 @@ POLICY: tuple[Check[Subject], ...] = (
         "lower the patience, or report the metric more often than once an epoch",
         rule.patience_in_epochs,
     ),
+    Check(
+        "LR412",
+        "warning",
+        "a cadence longer than the run: its rules never hear of it",
+        "shorten the cadence, such as cadence='1%'",
+        rule.cadence_longer_than_the_run,
+    ),
 )
 LOADER: tuple[Check[Loading], ...] = (
     Check(

@@ -46,12 +46,20 @@ def window_longer_than_half_the_run(subject: Subject) -> Iterator[Found]:
             size = int(trigger.window.amount) if in_observations else steps_in(trigger.window, subject.horizon)
             most = _observations(subject, rule, trigger.signal if in_observations else None)
             needed = None if size is None else trigger.fewest(size)
+            most = most if in_observations or most is None else most * (_cadence(subject) or 1)
             if needed is not None and most is not None and needed > most:
                 unit = "observations" if in_observations else "steps"
                 yield Found(
                     f"{rule!r} can never fire: it must see at least {needed} {unit}, and the run has at most {most} "
                     "that it sees"
                 )
+
+
+def cadence_longer_than_the_run(subject: Subject) -> Iterator[Found]:
+    """No cadence point lies in the run."""
+    total, every = subject.horizon.steps, _cadence(subject)
+    if subject.policy.rules and total is not None and every is not None and every > total:
+        yield Found(f"the rules hear of the run every {every} steps, and it has {total}: none can ever fire")
 
 
 def never_awake(subject: Subject) -> Iterator[Found]:
@@ -162,10 +170,11 @@ def patience_in_batches(subject: Subject) -> Iterator[Found]:
     for rule, trigger in _triggers(subject):
         if isinstance(trigger, Plateaus) and trigger.signal.name == "loss" and span is not None:
             plain = trigger.signal.every is None and trigger.signal.span is None
-            if plain and trigger.patience < span:
+            updates = trigger.patience * (_cadence(subject) or 1)
+            if plain and updates < span:
                 yield Found(
-                    f"{rule!r} counts observations: {trigger.patience} of the loss are {trigger.patience} updates, "
-                    f"if it is reported at each"
+                    f"{rule!r} counts observations: {trigger.patience} of the loss are {updates} updates, if it is "
+                    "reported at each"
                 )
 
 
@@ -218,16 +227,23 @@ def _first(subject: Subject, rule: Rule) -> int:
 
 
 def _observations(subject: Subject, rule: Rule, signal: Signal | None) -> int | None:
-    """The most observations that the rule can see: of an evaluation at its cadence, else one at each update."""
+    """The most observations that the rule can see: one at each update, of an evaluation or at the policy's cadence."""
     total, first = subject.horizon.steps, _first(subject, rule)
     if total is None:
         return None
     cadence = 1 if signal is None or signal.every is None else steps_in(signal.every, subject.horizon)
-    if cadence is None:
+    if cadence is None or any(cadence_longer_than_the_run(subject)):
         return None
+    cadence = max(cadence, _cadence(subject) or 1)
     most = max(total // cadence - first // cadence, 0)
     after = rule.not_before
     return max(most - int(after.amount), 0) if after is not None and after.unit == "observations" else most
+
+
+def _cadence(subject: Subject) -> int | None:
+    """The steps from one cadence point of the policy to the next, if they are known."""
+    length = subject.policy.cadence
+    return None if length is None else steps_in(length, subject.horizon)
 
 
 def _firings(subject: Subject, rule: Rule, most: int) -> int:

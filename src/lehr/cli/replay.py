@@ -14,7 +14,6 @@ from rich.text import Text
 from lehr.cli import options
 from lehr.cli.check import WIDEST, plain_console
 from lehr.cli.show import aligned, width
-from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.logs import read_trace
 from lehr.replay import Replay, replay
@@ -66,7 +65,7 @@ def run_replay(
     """Replay a policy over a log; print what was read, what it would have done, and draw it."""
     if output is not None:
         check_suffix(output)
-    trace = read_trace(log, columns=dict(_pair(text) for text in column or ()))
+    trace = read_trace(log, columns=options.named_columns(column))
     horizon = Horizon(steps=steps, steps_per_epoch=steps_per_epoch)
     done = replay(trace, policy, lr=lr or None, horizon=horizon)
     console = plain_console()
@@ -85,17 +84,10 @@ def run_replay(
         console.print(f"written to {output}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, sign, column = text.partition("=")
-    if not (name and sign and column):
-        raise LehrError(f"--column must be NAME=COLUMN, such as loss=train/loss, got {text!r}")
-    return name.strip(), column
-
-
 def _print_read(console: Console, trace: Trace) -> None:
     """What was taken from the log."""
     about, steps = trace.header["read"], trace.columns["step"]
-    span = f"{len(steps)} steps with a report, from {steps[0]:.0f} to {steps[-1]:.0f}"
+    span = f"{len(steps)} step{'s' * (len(steps) != 1)} with a report, from {steps[0]:.0f} to {steps[-1]:.0f}"
     console.print(Text.assemble(("log     ", "dim"), f"{about['path']}, {about['format']}: {span}"))
     rows = [
         (f"  {name}", str(int(np.isfinite(trace.columns[name]).sum())), f"from {column!r}" if column != name else "")

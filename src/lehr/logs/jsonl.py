@@ -1,7 +1,8 @@
-"""Plain jsonl: one JSON object a line (or a JSON list of them), each with some numbers."""
+"""Plain jsonl: one JSON object a line (or a JSON list of them), each with some numbers; or one object of lists."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,10 +21,12 @@ def recognises(text: str) -> bool:
 def read(text: str, path: str) -> Log:
     """Read it. Objects inside objects are joined to their names by a slash; a torn last line is left out.
 
+    One object that holds lists alone, such as Keras's `history.history`, has a row for each place in them.
+
     Raises:
         LehrError: a line before the last is no JSON object, or a column holds more than numbers.
     """
-    objects = list(_listed(text, path) if text.lstrip().startswith("[") else _lines(text, path))
+    objects = list(_listed(text, path) if text.lstrip().startswith("[") else _columns(text) or _lines(text, path))
     rows, left_out = read_cells(((place, dict(_flat(row, ""))) for place, row in objects), path)
     return Log("jsonl", rows, left_out)
 
@@ -39,6 +42,18 @@ def _lines(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
         elif number != lines[-1][0]:
             raise LehrError(f"{path} is damaged: line {number} is no JSON object, and more lines follow")
+
+
+def _columns(text: str) -> list[tuple[int, dict[str, Any]]]:
+    """The rows of one object of lists; none if the text is something else."""
+    try:
+        columns = json.loads(text)
+    except ValueError:
+        return []
+    if not (isinstance(columns, dict) and columns and all(isinstance(column, list) for column in columns.values())):
+        return []
+    places = itertools.zip_longest(*columns.values())
+    return [(number, dict(zip(columns, cells, strict=True))) for number, cells in enumerate(places, 1)]
 
 
 def _listed(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:

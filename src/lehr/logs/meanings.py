@@ -25,6 +25,7 @@ LOSS = re.compile(r"(^|_)loss(_|$)")
 TRAINING_LOSS = frozenset(("train_loss", "training_loss", "loss_train"))
 LR = frozenset(("lr", "learning_rate", "learningrate"))
 SOME_LR = re.compile(r"(^|_)(lr|learning_rate)(_|$)")
+MOST = 8  # columns that a message lists
 UNREPORTABLE = (*RESERVED, "self")
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -129,7 +130,7 @@ def _distinct(log: Log, columns: Sequence[str]) -> list[str]:
 
 
 def _ambiguous(path: str, name: str, candidates: Sequence[str]) -> LehrError:
-    listed = ", ".join(map(repr, candidates))
+    listed = ", ".join(map(repr, candidates[:MOST])) + ", …" * (len(candidates) > MOST)
     return LehrError(
         f"{path}: {len(candidates)} columns could be the {name}: {listed}; say which one is meant: "
         f"columns={{{name!r}: {candidates[0]!r}}}, or --column {name}={candidates[0]!r} in a shell"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import math
 import re
@@ -24,6 +25,7 @@ from lehr.trace import Column, Trace
 __all__ = ["read_trace"]
 
 FORMATS: tuple[ModuleType, ...] = (trainer_state, jsonl, table)  # the first that recognises a file reads it
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as spreadsheets write "Unicode text"
 OWN = re.compile(r'\s*\{\s*"header"\s*:')
 
 
@@ -73,19 +75,22 @@ def read_trace(path: str | Path, *, columns: Mapping[str, str] | None = None) ->
             log = form.read(text, str(path))
             return _trace(log, meanings(log, str(path), chosen), str(path))
     raise LehrError(
-        f"{path} is no log that can be read; there are traces of Lehr, jsonl, csv and trainer_state.json. Export "
-        "other logs, such as those of TensorBoard, as csv"
+        f"{path} is no log that can be read; there are traces of Lehr, jsonl, csv (with the names of its columns in the "
+        "first line) and trainer_state.json. Export other logs, such as those of TensorBoard, as csv"
     )
 
 
 def _text(path: str | Path) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+        content = Path(path).read_bytes()
     except OSError as error:
         raise LehrError(f"cannot read {str(path)!r}: {error.strerror or error}; give the path of a log") from error
+    text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig", errors="replace")
     if "\0" in text[:4096]:
         raise LehrError(f"{path} is a binary file; export the log as csv or jsonl")
-    return text
+    if not text.strip():
+        raise LehrError(f"{path} is empty; give the log of a run that has begun")
+    return "\n".join(text.splitlines()) + "\n" * text.endswith(("\n", "\r")) if "\r" in text else text
 
 
 def _own(path: str | Path, chosen: Mapping[str, str]) -> Trace:

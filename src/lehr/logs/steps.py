@@ -36,7 +36,9 @@ def steps_of(log: Log, found: Meanings, path: str) -> tuple[list[int | None], li
             )
     if found.step is None:
         order = {value: index for index, value in enumerate(dict.fromkeys(value for _, value in known))}
-        notes.append(f"no column counts steps: an epoch, as {column!r} counts them, is a step")
+        whole = all(value.is_integer() for value in order)
+        what = f"an epoch, as {column!r} counts them," if whole else f"each value of {column!r}"
+        notes.append(f"no column counts steps: {what} is a step")
         return [None if value is None else order[value] for value in values], notes
     for place, value in known:
         if not value.is_integer() or value < log.first:

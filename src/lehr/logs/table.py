@@ -33,7 +33,12 @@ def read(text: str, path: str) -> Log:
     """
     reader = csv.reader(io.StringIO(text, newline=""), _dialect(text))
     lines = [(reader.line_num, line) for line in reader if line]
-    names = [name.strip() for name in lines.pop(0)[1]]
+    header = lines.pop(0)[1]
+    names = [name.strip() for name in header]
+    if all(map(_is_number, names)):
+        raise LehrError(
+            f"{path} begins with numbers; write the names of its columns into a first line, such as step,loss"
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise LehrError(f"{path} has two columns named {twice[0]!r}; rename one of them")
@@ -41,10 +46,15 @@ def read(text: str, path: str) -> Log:
     if lines and not text.endswith(("\n", "\r")) and len(lines[-1][1]) < len(names):
         number, _ = lines.pop()
         notes.append(f"line {number}, the last one, is torn and was left out")
+    again = next((number for number, line in lines if line == header), None)
+    if again is not None:
+        raise LehrError(f"{path}: line {again} is the first line again, so another run begins there; keep one of them")
     rows, left_out = read_cells(_cells(names, lines, path), path)
     ranges = {name for name in names for end in RANGES if name.endswith(end) and name.removesuffix(end) in names}
     rows = [row._replace(numbers={n: v for n, v in row.numbers.items() if n not in ranges}) for row in rows]
-    return Log("csv", rows, [*left_out, *(name for name in names if name in ranges)], notes)
+    if ranges:
+        notes.append(f"ranges of other columns were left out: {', '.join(name for name in names if name in ranges)}")
+    return Log("csv", rows, left_out, notes)
 
 
 def _cells(names: list[str], lines: list[tuple[int, list[str]]], path: str) -> Iterator[tuple[int, dict[str, str]]]:

@@ -145,7 +145,13 @@ def _lane_panel(found: list[Lane], end: float) -> Any:
     present = [verdict for verdict in VERDICTS if any(row["verdict"] == verdict for row in rows)]
     shades = alt.Scale(domain=present, range=[VERDICTS[verdict] for verdict in present])
     colour = alt.Color("verdict:N", scale=shades, legend=alt.Legend(columns=2))
-    y = alt.Y("lane:N", title=None, sort=[lane.label for lane in found], axis=alt.Axis(grid=False, ticks=False))
+    y = alt.Y(
+        "lane:N",
+        title=None,
+        sort=[lane.label for lane in found],
+        axis=alt.Axis(grid=False, ticks=False),
+        scale=alt.Scale(paddingInner=0.15),
+    )
     drawn = alt.Chart(alt.InlineData(values=rows)).mark_rect(clip=True)
     drawn = drawn.encode(_x(end), y, colour, x2="last:Q", tooltip=["lane:N", "verdict:N", "step:Q", "last:Q"])
     return drawn.properties(width=WIDTH, height=LANE * len(found))

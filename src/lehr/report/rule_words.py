@@ -62,7 +62,8 @@ def _deed(action: Action) -> str:
         return f"begin {action.schedule!r}"
     if isinstance(action, Rollback):
         to = {"older": "to before that began", "best": "to the best one", "start": "to the start"}[action.to]
-        return f"go back {to} and multiply the LR by {short(action.scale)}"
+        again = "" if action.rewarm is None else f", then warm up again over {action.rewarm.words()}"
+        return f"go back {to} and multiply the LR by {short(action.scale)}{again}"
     return "stop the run" if action.weights == "last" else "stop the run with the best weights"
 
 

@@ -6,12 +6,15 @@ Write α for the group's LR when the rule fires.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
+from lehr.lengths import Horizon, Length, whole_steps
 from lehr.schedules import Schedule
 from lehr.spelling import Value, call, spell
 
-__all__ = ["Action", "Begin", "Follow", "Relax", "Rollback", "Saturate", "Scale", "Stop", "To", "Weights"]
+__all__ = ["Action", "Begin", "Follow", "Ramp", "Relax", "Rollback", "Saturate", "Scale", "Stop", "To", "Weights"]
 
 To = Literal["older", "best", "start"]
 Weights = Literal["last", "best"]
@@ -101,25 +104,46 @@ class Stop(Value):
         return f"stop(weights={self.weights!r})" if full or self.weights != "last" else "stop()"
 
 
+class Ramp(NamedTuple):
+    """A warm-up after a rollback: the factor is multiplied by (i + 1)/length at its update i."""
+
+    at: int  # its first step
+    length: int  # its steps
+
+    @property
+    def end(self) -> int:
+        """The first step after it."""
+        return self.at + self.length
+
+    def share(self, steps: Any) -> Any:
+        """The share of the factor that is left at these steps, an array of them."""
+        return np.clip((steps - self.at + 1) / self.length, 0.0, 1.0)
+
+
 @dataclass(frozen=True, repr=False)
 class Rollback(Value):
-    """gain ← gain·scale, and the adapter restores a snapshot."""
+    """gain ← gain·scale, and the adapter restores a snapshot; then maybe a warm-up."""
 
     scale: float = 0.5
     to: str = "older"
     skip_data: bool = True
+    rewarm: Length | None = None
     since: int | None = None  # step before which the trouble had not begun; known once a rule has fired
 
     by_hand = True
 
     def text(self, full: bool = False) -> str:
-        """`rollback(scale=…, to=…, skip_data=…)`."""
-        arguments = {"scale": self.scale, "to": self.to, "skip_data": self.skip_data}
+        """`rollback(scale=…, to=…, skip_data=…, rewarm=…)`."""
+        arguments = {"scale": self.scale, "to": self.to, "skip_data": self.skip_data, "rewarm": self.rewarm}
         return call(Rollback, arguments, full, name="rollback")
 
     def gain(self, gain: float, lr: float) -> float:
         """The new gain of a group with this gain and LR."""
         return min(gain * self.scale, LARGEST_GAIN)
+
+    def ramp(self, at: int, horizon: Horizon) -> Ramp | None:
+        """The warm-up after it, if there is one, from step `at` on."""
+        return None if self.rewarm is None else Ramp(at, whole_steps(horizon.measure(self.rewarm)))
 
 
 Action = Scale | Saturate | Relax | Follow | Begin | Stop | Rollback

@@ -21,12 +21,13 @@ def guard(
     lost: float = 0.5,
     unrecovered: LengthLike = "5%",
     smooth: LengthLike = "3%",
+    rewarm: LengthLike | None = "5%",
 ) -> list[Rule]:
     """Two rules, slow to anger: back to the start from a run that sticks, to an older snapshot from one that derails.
 
-    The same as `when(signal.sticks(stuck)).rollback(stuck_scale, to="start")` and
-    `when(signal.derails(lost, unrecovered)).rollback(scale)`, each at most `retries` times. The adapter must hold
-    snapshots: `lehr.torch.Scheduler(..., model=model, snapshots=True)`.
+    The same as `when(signal.sticks(stuck)).rollback(stuck_scale, to="start", rewarm=rewarm)` and
+    `when(signal.derails(lost, unrecovered)).rollback(scale)`, each at most `retries` times. The adapter
+    must hold snapshots: `lehr.torch.Scheduler(..., model=model, snapshots=True)`.
 
     Args:
         signal: what to watch: the training loss, which is reported at every update.
@@ -37,6 +38,7 @@ def guard(
         lost: see `Signal.derails`.
         unrecovered: see `Signal.derails`.
         smooth: the window of a level, of both.
+        rewarm: how long the LR rises again after a return to the start; None for not at all.
 
     Returns:
         the rules, for `Policy(schedule, rules=guard())` or `rules=[*guard(), other]`.
@@ -48,13 +50,13 @@ def guard(
         >>> import lehr
         >>> for rule in lehr.guard():
         ...     print(rule)
-        when(loss.sticks()).rollback(0.25, to='start').at_most(6)
+        when(loss.sticks()).rollback(0.25, to='start', rewarm='5%').at_most(6)
         when(loss.derails()).rollback().at_most(6)
 
     Source: our choice, measured by `benchmarks/guard.py`; rollback and halving as dlib's trainer does.
     """
     if not isinstance(signal, Signal):
         raise LehrError(f"guard(signal) needs a signal such as loss, got {shown(signal)}")
-    sticks = when(signal.sticks(stuck, smooth=smooth)).rollback(stuck_scale, to="start")
+    sticks = when(signal.sticks(stuck, smooth=smooth)).rollback(stuck_scale, to="start", rewarm=rewarm)
     derails = when(signal.derails(lost, unrecovered=unrecovered, smooth=smooth)).rollback(scale)
     return [sticks.at_most(retries), derails.at_most(retries)]

@@ -72,7 +72,7 @@ class TrendMemory(NamedTuple):
     """Memory of `improves_less_than(test="trend")`."""
 
     smooth: Smooth
-    bin: int | None = None  # which bin the present observations belong to: position // width
+    bin: int | None = None  # position at which the bin of the present observations begins
     total: float = 0.0  # sum of the values in it
     heard: int = 0  # number of values in it
     seen: int = 0  # values so far, the position where `over` counts observations
@@ -166,10 +166,11 @@ class ImprovesLessThan(Trigger):
         value = min(max(value, -LARGEST), LARGEST)
         width = self.width
         at = state.seen if self.window.unit == "observations" else step
+        begin = at // width * width
         looked = False
-        if state.heard and state.bin != at // width:  # its last observation came before its last step
+        if state.heard and state.bin != begin:  # its last observation came before its last step
             state, looked = self._closed(state)
-        state = state._replace(bin=at // width, total=state.total + value, heard=state.heard + 1, seen=state.seen + 1)
+        state = state._replace(bin=begin, total=state.total + value, heard=state.heard + 1, seen=state.seen + 1)
         if (at + 1) % width == 0:
             state, again = self._closed(state)
             looked = looked or again
@@ -177,30 +178,33 @@ class ImprovesLessThan(Trigger):
 
     def _closed(self, state: TrendMemory) -> tuple[TrendMemory, bool]:
         """A bin is full: its mean is an observation of the trend."""
-        at = ((state.bin or 0) + 0.5) * self.width
+        at = (state.bin or 0) + self.width / 2
         trend, look = heard(state.trend, at, state.total / state.heard)
         state = state._replace(bin=None, total=0.0, heard=0, trend=trend)
         if not look:
             return state, False
         found = estimated(trend, self.improvement, float(self.window.amount), self.risk, self.signal.best)
         verdict = cast(Verdict, str(found.verdict[0]))
-        return state._replace(verdict=verdict, words=self._words(found)), True
+        return state._replace(verdict=verdict, words=self._words(found, state.seen / trend.seen)), True
 
-    def _words(self, found: Estimate) -> str:
+    def _words(self, found: Estimate, each: float) -> str:
+        """What was found, of bins of `each` observations."""
         rate, low, high, noise, rho, level = (
             float(column[0])
             for column in (found.rate, found.rate_low, found.rate_high, found.noise, found.autocorrelation, found.level)
         )
         moved = f"improves {percent(rate)}" if rate >= 0 else f"gets {percent(-rate)} worse"
         bound = f"at least {percent(low)}" if found.verdict[0] == "improving" else f"at most {percent(high)}"
-        means = f" (of means of {self.width})" if self.width > 1 else ""
+        means = f" (of means of {each:.3g})" if each > 1 else ""
         words = (
             f"{self.signal.name} {moved} per {self.window.words()} ({bound}, asked {percent(self.improvement)}), "
-            f"from {int(found.count[0]) * self.width} observations at {level:.4g}, noise {noise:.2g}{means}, "
+            f"from {int(found.count[0]) * each:.0f} observations at {level:.4g}, noise {noise:.2g}{means}, "
             f"autocorrelation {rho:.2f}"
         )
         if found.verdict[0] == "undecided":
-            words += f": undecided, about {found.needed[0] * self.width:.0f} more observations needed"
+            needed = float(found.needed[0]) * each
+            many = f"about {needed:.0f}" if needed < 1e6 else "more than a million"
+            words += f": undecided, {many} more observations needed"
         return words
 
     def _reading(self, state: TrendMemory, fresh: bool) -> Reading:
@@ -211,6 +215,7 @@ class ImprovesLessThan(Trigger):
     def _compared(self, state: LessState, step: int, value: float | None) -> tuple[LessState, Reading]:
         if value is None or not math.isfinite(value):
             return state, Reading(state.holds, False, state.words)
+        value = min(max(value, -LARGEST), LARGEST)
         late = self._is_over(state, step)  # the window ended without an observation at its last step
         if late:
             state = self._close(state)
@@ -248,6 +253,7 @@ class ImprovesLessThan(Trigger):
         asked, over = percent(self.improvement), self.window.words()
         found = f"improved {percent(share)} over {over}, less than {asked}"
         if share < 0:
-            found = f"got {percent(-share)} worse over {over}, not {asked} better"
+            by = f"{percent(-share)} " if share > -math.inf else ""  # of next to nothing everything is infinitely more
+            found = f"got {by}worse over {over}, not {asked} better"
         words = f"{self.signal.name} {found} (mean {state.before:.4g} → {mean:.4g})"
         return fresh._replace(holds=True, words=words)

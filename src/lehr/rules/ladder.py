@@ -28,7 +28,7 @@ def ladder(signal: Signal, rungs: Mapping[float, float], **how: Any) -> list[Rul
         that a signal which jumps over several rungs ends at the last one's factor.
 
     Raises:
-        LehrError: no rungs, thresholds that do not rise towards better values, or factors that do not fall.
+        LehrError: no rungs, thresholds that do not rise towards better values, factors that do not fall, or `rearm=`.
 
     Example:
         >>> import lehr
@@ -50,6 +50,10 @@ def ladder(signal: Signal, rungs: Mapping[float, float], **how: Any) -> list[Rul
             raise LehrError(f"the thresholds of ladder(...) must go from worse to better, got {worse!r}, {better!r}")
         if not after < before:
             raise LehrError(f"the factors of ladder(...) must fall from rung to rung, got {before!r}, {after!r}")
+    if "rearm" in how:
+        raise LehrError(
+            "ladder(...) takes no rearm=: a rung that fires again would scale again; write the rules singly"
+        )
     factors = [1.0, *(factor for _, factor in steps)]
     if min(factors) <= 0:
         raise LehrError(f"the factors of ladder(...) must be positive, got {min(factors)!r}")

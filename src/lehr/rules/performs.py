@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 from lehr.errors import LehrError
@@ -21,8 +22,9 @@ __all__ = ["AtLeast", "AtLeastState", "WithinBest", "WithinState", "at_least", "
 
 
 LARGEST = 1e150  # so that squares of differences are finite
-FEWEST = 4  # values of which the noise is known
+FEWEST = 8  # values of which the noise is known
 LAST = 64  # values that the noise is taken from
+ERROR = 0.05  # chance of taking noise for a fall, of all observations together
 
 
 def at_least(signal: Signal, threshold: float) -> Trigger:
@@ -104,8 +106,9 @@ class AtLeast(Trigger):
 def within_best(signal: Signal, tolerance: float, sustained: int = 2) -> Trigger:
     """Holds while the value is within tolerance·|best| of its best so far, or within its noise.
 
-    It takes `sustained` observations in a row beyond both to leave; `~` of it is the rule's trigger. The noise is
-    that of the difference of two values: 2.5·√2·σ, with σ as in `improves_less_than`.
+    It takes `sustained` observations in a row beyond both to leave; `~` of it is the rule's trigger. The best of n values
+    is a lucky one, so the noise is 2·z·σ, with z the normal quantile of 1 − 0.05/n, raised for how well σ is known, and
+    σ as in `improves_less_than`. It is known from 8 observations on; before, nothing is beyond it.
 
     Args:
         signal: what it reads.
@@ -132,6 +135,7 @@ class WithinState(NamedTuple):
     last: tuple[float, ...]  # the last values
     words: str
     acted: bool = False  # it has fired, and the signal has not been worse since
+    seen: int = 0  # observations so far
 
 
 @dataclass(frozen=True, repr=False)
@@ -174,21 +178,35 @@ class WithinBest(Trigger):
         """Compare the value with the best one so far."""
         smooth, value = self.signal.read(state.smooth, observation)
         if value is None or not math.isfinite(value):
-            return state._replace(smooth=smooth), Reading(state.worse < self.sustained, False, state.words)
+            return state._replace(smooth=smooth), Reading(self._holds(state), False, state.words)
         best = value if state.best is None or better(self.signal, value, state.best) else state.best
-        margin = max(self.tolerance * abs(best), _noise(state.last))
+        margin = self.tolerance * abs(best)
+        if abs(value - best) > margin:  # only then need the noise be known, which costs more
+            margin = max(margin, _noise(state.last, state.seen))
         worse = min(state.worse + 1, self.sustained) if abs(value - best) > margin else 0
-        share = f"{percent(abs(value - best) / abs(best))} worse than" if best and value != best else "as good as"
-        row = f", beyond {margin:.3g} for {worse} observations" if worse else ""
-        words = f"{self.signal.name} {value:.6g} is {share} its best, {best:.6g}{row}"
-        state = WithinState(smooth, best, worse, (*state.last[-LAST + 1 :], min(max(value, -LARGEST), LARGEST)), words)
-        return state, Reading(worse < self.sustained, True, words)
+        share = abs(value - best) / abs(best) if best else math.inf
+        off = "as good as" if value == best else f"{percent(share)} worse than" if share < math.inf else "worse than"
+        row = f", beyond {margin:.3g} for {worse} observation{'s' if worse > 1 else ''}" if worse else ""
+        words = f"{self.signal.name} {value:.6g} is {off} its best, {best:.6g}{row}"
+        last = (*state.last[-LAST + 1 :], min(max(value, -LARGEST), LARGEST))
+        acted = state.acted and worse < self.sustained
+        state = WithinState(smooth, best, worse, last, words, acted, state.seen + 1)
+        return state, Reading(self._holds(state), True, words)
+
+    def _holds(self, state: WithinState) -> bool:
+        return state.best is not None and state.worse < self.sustained and not state.acted
 
     def after_firing(self, state: WithinState) -> WithinState:
-        """Unchanged: it is a state, not an event."""
-        return state
+        """Quiet until it has been worse, unless it was another trigger of the rule that held."""
+        return state._replace(acted=state.acted or self._holds(state))
 
 
-def _noise(last: tuple[float, ...]) -> float:
-    """How far apart two values lie by noise alone: 2.5·√2·σ."""
-    return 0.0 if len(last) < FEWEST else 2.5 * math.sqrt(2.0) * float(noise_of(last).sd[0])
+def _noise(last: tuple[float, ...], seen: int) -> float:
+    """How far a value lies from the best of so many by noise alone: 2·z·σ."""
+    if len(last) < FEWEST:
+        return math.inf
+    noise = noise_of(last)
+    rho = float(noise.rho[0])
+    z = -NormalDist().inv_cdf(ERROR / (max(seen, len(last)) + 1))
+    free = max(float(noise.known[0]) * (1 - rho**2) / (1 + rho**2) / 2, 4.0)
+    return 2 * z * (1 + (z * z + 1) / (4 * free)) * float(noise.sd[0])

@@ -22,7 +22,12 @@ __all__ = ["Reaches", "ReachesState", "better", "bound", "reaches"]
 
 LARGEST = 1e150  # so that squares of differences are finite
 LEAST = 8  # observations before anything is said with confidence
-LAST = 24  # observations that the means are taken over, at most
+LAST = 128  # observations that the noise is taken from
+LONGEST = 64  # observations that a mean is taken over, at most
+TIMES = 4.0  # a mean, and the noise, is of so many integrated autocorrelation times at least
+STAY = 0.848  # chance that noise of autocorrelation 0.8, long on one side of its level, stays there (simulated)
+ROWS = 46.0  # so that 200 observations of it have such a row with a quarter of the error
+LOOKS = 2.0  # the error is shared among this many times the means: calibrated over 200 looks
 
 
 def reaches(
@@ -38,10 +43,13 @@ def reaches(
     Args:
         signal: what it reads.
         threshold: in the unit of the signal.
-        rearm: a worse value; when the signal is worse than that, the trigger can fire again. Default: never.
+        rearm: a worse value; when the signal is worse than that, as often in a row or as surely as it must be as
+            good as the threshold, the trigger can fire again. Default: never.
         confidence: between 0.5 and 1; the level of the signal, not one lucky value, must have reached it: one of
-            the means of the last 2 to 24 observations has a one-sided confidence bound beyond the threshold, with
-            noise and autocorrelation estimated. It takes 8 observations.
+            the means of the last 2 to 64 observations has a one-sided confidence bound beyond the threshold, with
+            noise and autocorrelation estimated; or so many in a row have reached it as noise with an autocorrelation of
+            0.8 does not do (39 with 0.9, 53 with 0.99). It takes 8 observations. At a level just worse than the threshold
+            it is wrong in at most 1 − confidence of the runs of 200 observations, with autocorrelation up to 0.8.
         sustained: so many observations in a row must have reached it; not together with `confidence`.
 
     Example:
@@ -64,6 +72,7 @@ class ReachesState(NamedTuple):
     row: int = 0  # observations in a row that reached it
     recent: tuple[float, ...] = ()  # the last values, those that tell an outlier
     last: tuple[float, ...] = ()  # the last values, outliers pulled in
+    away: int = 0  # while it is latched: observations in a row that were worse than `rearm`
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,6 +116,13 @@ class Reaches(Trigger):
         """Unchanged: nothing in it is a length."""
         return self
 
+    @property
+    def enough(self) -> int:
+        """Observations in a row that settle it, whatever the noise."""
+        if self.confidence is None:
+            return self.sustained
+        return math.ceil(1 + math.log((1 - self.confidence) / ROWS) / math.log(STAY))
+
     def init(self) -> ReachesState:
         """The latch open."""
         return ReachesState(Smooth(), False, False, "")
@@ -117,49 +133,67 @@ class Reaches(Trigger):
         state = state._replace(smooth=smooth)
         if value is None or not math.isfinite(value):
             return state, Reading(state.holds, False, state.words)
-        latched = state.latched and not (self.rearm is not None and better(self.signal, self.rearm, value))
-        state, words = self._reached(state, value) if self.confidence is None else self._shown(state, value)
+        reached = value == self.threshold or better(self.signal, value, self.threshold)
+        worse = state.latched and self.rearm is not None and better(self.signal, self.rearm, value)
+        row, away = (min(n + 1, self.enough) if so else 0 for n, so in ((state.row, reached), (state.away, worse)))
+        state = state._replace(row=row, away=away)
+        state, words, left = self._counted(state, value) if self.confidence is None else self._shown(state, value)
+        latched = state.latched and not left
         holds = bool(words) and not latched
-        state = state._replace(holds=holds, latched=latched, words=words if holds else "")
+        away = state.away if latched else 0
+        state = state._replace(holds=holds, latched=latched, words=words if holds else "", away=away)
         return state, Reading(holds, True, state.words)
 
     def after_firing(self, state: ReachesState) -> ReachesState:
         """The latch closed, unless it was another trigger of the rule that held."""
-        return state._replace(holds=False, latched=state.latched or state.holds, words="")
+        return self.after_change(state)._replace(holds=False, latched=state.latched or state.holds, words="")
 
     def after_change(self, state: ReachesState) -> ReachesState:
         """Values under another LR are no evidence of the level under this one."""
-        return state if self.confidence is None else state._replace(recent=(), last=())
+        return state if self.confidence is None else state._replace(recent=(), last=(), row=0, away=0)
 
-    def _reached(self, state: ReachesState, value: float) -> tuple[ReachesState, str]:
-        reached = value == self.threshold or better(self.signal, value, self.threshold)
-        row = state.row + 1 if reached else 0
+    def _counted(self, state: ReachesState, value: float) -> tuple[ReachesState, str, bool]:
+        """The evidence, in words, that the threshold is reached; and whether the signal is beyond `rearm`."""
         words = f"{self.signal.name} {value:.6g} reached {self.threshold:.6g}"
-        words += f" {row} times in a row" if self.sustained > 1 else ""
-        return state._replace(row=min(row, self.sustained)), words if row >= self.sustained else ""
+        words += f" {state.row} times in a row" if self.sustained > 1 else ""
+        return state, words if state.row >= self.enough else "", state.away >= self.enough
 
     def _likely(self, last: tuple[float, ...]) -> bool:
         """Whether a mean has reached the threshold at all: the noise, which costs more, need be known only then."""
         total, sign = 0.0, 1.0 if self.signal.best == "max" else -1.0
-        for n, value in enumerate(reversed(last), 1):
+        for n, value in enumerate(reversed(last[-LONGEST:]), 1):
             total += value
             if n > 1 and sign * total / n > sign * self.threshold:
                 return True
         return False
 
-    def _shown(self, state: ReachesState, value: float) -> tuple[ReachesState, str]:
-        """Of the means of the last 2, 3, … values, has one a confidence bound beyond the threshold?"""
+    def _shown(self, state: ReachesState, value: float) -> tuple[ReachesState, str, bool]:
+        """The same: of the means of the last 2, 3, … values, has one a confidence bound beyond the number?"""
         recent, inside = clipped(state.recent, min(max(value, -LARGEST), LARGEST))
         state = state._replace(recent=recent, last=(*state.last[-LAST + 1 :], inside))
+        if state.latched:  # what counts now is the way back; what was before it has had its say
+            left = state.away >= self.enough or self._below(state.last)
+            return self.after_change(state) if left else state, "", left
+        if state.row >= self.enough:
+            words = f"{self.signal.name} {value:.6g} reached {self.threshold:.6g} {state.row} times in a row, which is "
+            return state, f"{words}more than noise does ({percent(self.confidence or 0.5)} confidence)", False
         if len(state.last) < LEAST or not self._likely(state.last):
-            return state, ""
+            return state, "", False
         low, mean, count = bound(state.last, self.confidence or 0.5, self.signal.best)
         if not (low == self.threshold or better(self.signal, low, self.threshold)):
-            return state, ""
-        return state, (
+            return state, "", False
+        words = (
             f"{self.signal.name} {mean:.6g}, the mean of {count} observations, reached {self.threshold:.6g} with "
             f"{percent(self.confidence or 0.5)} confidence (bound {low:.6g})"
         )
+        return state, words, False
+
+    def _below(self, last: tuple[float, ...]) -> bool:
+        """Whether the level is shown to be worse than `rearm`."""
+        if self.rearm is None or len(last) < LEAST:
+            return False
+        most, _, _ = bound(last, self.confidence or 0.5, "min" if self.signal.best == "max" else "max")
+        return better(self.signal, self.rearm, most)
 
 
 def better(signal: Signal, a: float, b: float) -> bool:
@@ -171,15 +205,21 @@ def bound(last: tuple[float, ...], confidence: float, best: str) -> tuple[float,
     """The level that the signal has at least, with its mean and number of observations.
 
     The best of the one-sided bounds mean ∓ z·σ·√(τ/n) over the means of the last n = 2, 3, … values, with the error
-    shared among them. For a signal that improves the mean lags behind its level, so the bound is on the safe side.
+    shared among them and the looks to come. For a signal that improves the mean lags behind its level, so the bound is
+    on the safe side. Where there are too few values for their autocorrelation time τ, nothing is known: the bound is
+    infinite.
     """
     noise = noise_of(last)
-    sd, count = math.sqrt(float(noise.long_run[0])), float(noise.known[0])
-    z = -NormalDist().inv_cdf((1 - confidence) / (len(last) - 1))
-    z *= 1 + (z * z + 1) / (2 * max(count, 8.0))  # Student's t, to first order
+    sd, rho, fewest = math.sqrt(float(noise.long_run[0])), float(noise.rho[0]), TIMES * float(noise.times[0])
+    longest = min(len(last), LONGEST)
+    z = -NormalDist().inv_cdf((1 - confidence) / (LOOKS * (longest - 1)))
+    free = max(float(noise.known[0]) * (1 - rho**2) / (1 + rho**2) / 2, 4.0)
+    z *= 1 + (z * z + 1) / (4 * free)  # Student's t, to first order in 1/free
     sign = 1.0 if best == "max" else -1.0
     total, found = last[-1], (-math.inf, last[-1], 1)
-    for n in range(2, len(last) + 1):
+    for n in range(2, longest + 1):
         total += last[-n]
+        if n < fewest:
+            continue
         found = max(found, (sign * total / n - z * sd / math.sqrt(n), total / n, n))
     return sign * found[0], found[1], found[2]

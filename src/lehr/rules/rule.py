@@ -124,7 +124,9 @@ class Rule(Value):
             raise LehrError(f"stop(weights=...) must be 'last' or 'best', got {weights!r}")
         return self._one_signal(self._do(Stop(weights)), weights, "stop(weights='best')")
 
-    def rollback(self, scale: float = 0.5, to: To = "older", skip_data: bool = True) -> Rule:
+    def rollback(
+        self, scale: float = 0.5, to: To = "older", skip_data: bool = True, rewarm: LengthLike | Length | None = None
+    ) -> Rule:
         """Restore a snapshot, and scale the LR: gain ← gain·scale. Neither the step nor the schedule goes back.
 
         Weights, buffers, the optimiser's state and the gradient scaler are restored by an adapter that holds snapshots,
@@ -137,6 +139,10 @@ class Rule(Value):
                 "best", that of the best value of the trigger's signal; "start", that from before the first update.
             skip_data: whether training goes on with the data that come next. If not, the random states are restored
                 too; that repeats the data only if nothing but they decides what comes.
+            rewarm: a positive length in any unit but observations. The factor of the n updates after the rollback is
+                multiplied by (i + 1)/n, i = 0 … n − 1, within the policy's bounds; an optimiser whose state has gone
+                back to nothing needs it. Rules that sleep in a warm-up sleep in this one too. Default: at once the full
+                LR.
 
         Source: rollback and halving as dlib's trainer (davisking/dlib, `trainer.h`) and PaLM (arXiv 2204.02311, 5.1)
             do; to="best" as early stopping with best weights.
@@ -147,7 +153,10 @@ class Rule(Value):
             raise LehrError(f"rollback(to=...) must be 'older', 'best' or 'start', got {to!r}")
         if not isinstance(skip_data, bool):
             raise LehrError(f"rollback(skip_data=...) must be True or False, got {skip_data!r}")
-        return self._one_signal(self._do(Rollback(float(scale), to, skip_data)), to, "rollback(to='best')")
+        ramp = None if rewarm is None else as_length(rewarm, "rollback(rewarm=...)")
+        if ramp is not None and ramp.amount == 0:
+            raise LehrError("rollback(rewarm=...) must be a positive length, got 0; leave it out for none")
+        return self._one_signal(self._do(Rollback(float(scale), to, skip_data, ramp)), to, "rollback(to='best')")
 
     # Modifiers
 

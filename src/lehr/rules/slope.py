@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Stalls", "StallsState", "chance_of_fall", "stalls"]
 
 MOST = 2000  # values kept; a longer window is kept as the means of blocks
+LARGEST = 1e140  # so that sums of squares of differences are finite
 LOOKS = 200  # times that a full window is tested while it is renewed once
 
 
@@ -132,6 +133,7 @@ class Stalls(Trigger):
         state = state._replace(smooth=smooth)
         if value is None or not math.isfinite(value):
             return state, Reading(state.holds, False, state.words)
+        value = min(max(value, -LARGEST), LARGEST)
         at = state.heard if self.window.unit == "observations" else observation.step
         state = self._add(state._replace(heard=state.heard + 1), at, value)
         if len(state.fresh) < self.stride:

@@ -51,7 +51,7 @@ class Estimate(NamedTuple):
         level: of the fitted line, now; `level_low` and `level_high` bound it.
         rate: improvement over `over` as a share of the level; `rate_low` and `rate_high` bound it.
         noise: standard deviation of one observation, outliers pulled in to two of them.
-        autocorrelation: of neighbouring observations.
+        autocorrelation: of neighbouring observations, taken two standard errors higher than estimated.
         needed: how many more observations it should take to decide, if it is flat; 0 where it is decided.
     """
 

@@ -59,9 +59,10 @@ HEAD = len(Standing._fields) - 1 + SHOWN
 class Ranks:
     """The ranks of a process group, as `Controller(share=...)` wants them."""
 
-    def __init__(self, group: Any, updates: Callable[[], int]) -> None:
+    def __init__(self, group: Any, updates: Callable[[], int], alone: bool = True) -> None:
         self._group = group
         self._updates = updates
+        self._alone = alone
 
     @classmethod
     def of(cls, group: Any, updates: Callable[[], int]) -> Ranks | None:
@@ -76,7 +77,7 @@ class Ranks:
             return None
         if distributed.get_rank(group) < 0:
             raise LehrError("Scheduler(process_group=...) must be a group that this rank is in; give ranks=False here")
-        return cls(group, updates)
+        return cls(group, updates, alone=distributed.get_world_size(group) == 1)
 
     def share(self, run: Controller, window: Window) -> tuple[Window, list[tuple[str, str]]]:
         """The window of all ranks, and what is to be warned of: (key, words).
@@ -94,7 +95,9 @@ class Ranks:
 
     def _rows(self, mine: Row, at: Standing) -> list[Row]:
         """The rows of all ranks; a rank that is alone has its own."""
-        if not distributed.is_initialized():  # it was pickled, and there are no other ranks where it was read
+        if not distributed.is_initialized():
+            if not self._alone:
+                raise LehrError("the process group was destroyed, so the ranks cannot decide alike; end the run first")
             return [mine]
         row = torch.tensor(mine, dtype=torch.float64).to(_device(self._group))
         rows = [torch.empty_like(row) for _ in range(distributed.get_world_size(self._group))]
@@ -107,7 +110,8 @@ class Ranks:
         return gathered
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_group": None}  # a group lives in its process; elsewhere the default one counts
+        # A group lives in its process; elsewhere the default one counts, and without one there are no other ranks.
+        return {**vars(self), "_group": None, "_alone": True}
 
 
 def standing(run: Controller, updates: int) -> Standing:

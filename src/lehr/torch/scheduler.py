@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import length_hint
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -23,16 +22,16 @@ from lehr.lengths import Horizon, LengthLike, check_horizon
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.text import as_policy
 from lehr.torch.evaluating import evaluating
+from lehr.torch.fast_lane import CLOSED, FastLane
 from lehr.torch.ranks import Ranks
 from lehr.torch.snapshot import Snapshots, as_snapshots
+from lehr.torch.updates import Updates, misuse
 from lehr.torch.values import facts_of, held, holds, put, read, rewritten, undo_rewrites, untouched
 from lehr.torch.windows import keep
 
 __all__ = ["Scheduler"]
 
 Count = Literal["calls", "updates", "epochs"]
-Lane = tuple[list[dict[str, Any]], int, Iterator[float]]  # the groups, how many they were, and the values to come
-CLOSED: Lane = ([], 0, iter(()))
 WATCHED = 3  # calls of step() after which the hook that watches for misuse removes itself
 
 
@@ -114,7 +113,7 @@ class Scheduler(LRScheduler):
             horizon = Horizon(horizon.steps, 1, horizon.samples_per_step, horizon.tokens_per_step)
         if process_group is not None and not ranks:
             raise LehrError("Scheduler(process_group=...) says which ranks decide alike, and ranks=False that none do")
-        self._updates = _Updates()
+        self._updates = Updates()
         self._ranks = Ranks.of(process_group, self._updates.all) if ranks else None
         self._snapshots = as_snapshots(snapshots, model)
         undo_rewrites(optimizer)
@@ -177,23 +176,10 @@ class Scheduler(LRScheduler):
         Raises:
             LehrError: a number that is not one.
         """
-        # The fast lane: one LR for all groups, tabulated ahead, and nothing listens. Anything unusual (another list of
-        # groups, a value that is not the very object written last, the end of the table) leaves it.
-        groups, width, ahead = self._lane
-        if applied and self.optimizer.param_groups is groups and len(groups) == width:
-            last = self._lane_value
-            for value in ahead:
-                for group in groups:
-                    if group["lr"] is not last:
-                        break
-                    group["lr"] = value
-                else:
-                    self._lane_value = value
-                    self.last_epoch += 1
-                    self._step_count += 1
-                    return
-                self._back_out(value, last)
-                break
+        if applied and self._lane.walk(self.optimizer.param_groups):
+            self.last_epoch += 1
+            self._step_count += 1
+            return
         self._step(applied, numbers)
 
     def state_dict(self) -> dict[str, Any]:
@@ -225,7 +211,7 @@ class Scheduler(LRScheduler):
     @property
     def t(self) -> int:
         """Updates applied so far; the next one is update t."""
-        return self._run.t if self._closed else self._lane_start + self._lane_at
+        return self._run.t if self._lane is CLOSED else self._lane.step
 
     @property
     def events(self) -> Journal:
@@ -235,7 +221,7 @@ class Scheduler(LRScheduler):
     @property
     def lr(self) -> float:
         """The LR of the first group for the next update."""
-        return self._controller().lr if self._closed else self._lane_value
+        return self._controller().lr if self._lane is CLOSED else self._lane.lr
 
     @property
     def lrs(self) -> list[float]:
@@ -321,15 +307,10 @@ class Scheduler(LRScheduler):
 
     def _controller(self) -> Controller:
         """The controller, brought up to where the fast lane has run ahead."""
-        if not self._closed:
-            self._run.glide(self._lane_start + self._lane_at)
-            self._written = dict.fromkeys(self._written, self._lane_value)
+        if self._lane is not CLOSED:
+            self._run.glide(self._lane.step)
+            self._written = dict.fromkeys(self._written, self._lane.lr)
         return self._run
-
-    @property
-    def _lane_at(self) -> int:
-        """Where in the table the fast lane is."""
-        return len(self._lane_table) - length_hint(self._lane[2]) - 1
 
     def _enter_lane(self) -> None:
         """Enter the fast lane if all groups share one LR, it is a float, and nothing listens."""
@@ -341,17 +322,7 @@ class Scheduler(LRScheduler):
         column, at = table.columns["lr"][0], run.t - table.start
         everything = [("lr", i) for i in range(len(self._groups))]
         if list(self._written) == everything and all(w is column[at] for w in self._written.values()):
-            self._lane_table, self._lane_start, self._lane_value = column, table.start, column[at]
-            self._lane = (self._groups, len(self._groups), iter(column[at + 1 :]))
-
-    def _back_out(self, value: float, last: float) -> None:
-        """A hand edit was met after `value` was taken and written to the groups before it: undo both."""
-        for group in self._groups:
-            if group["lr"] is not value:
-                break
-            group["lr"] = last
-        groups, width, _ = self._lane
-        self._lane = (groups, width, iter(self._lane_table[self._lane_at :]))
+            self._lane = FastLane(self._groups, column, table.start, at)
 
     def _absorb(self) -> None:
         """Take notice of what happened to the groups since they were written: restores, late groups, hand edits."""
@@ -390,20 +361,10 @@ class Scheduler(LRScheduler):
         self._calls += 1
         if self._calls == WATCHED and not self._compares:
             self._hook.remove()
-        if self._count == "epochs" or updates == 1 or self._updates.warned:
-            return
-        self._updates.warned = True
-        if updates > 1:
-            words = (
-                f"optimizer stepped {updates} times since the last call: call step() after every update, "
-                "or build the Scheduler with count='updates' or count='epochs'"
-            )
-        else:
-            words = (
-                "the optimizer was not stepped since the last call: call step() after optimizer.step(); while "
-                "accumulating gradients do not call it, and pass step(applied=False) for an update that was skipped"
-            )
-        warnings.warn(words, LehrWarning, stacklevel=4)
+        words = "" if self._count == "epochs" or self._updates.warned else misuse(updates)
+        if words:
+            self._updates.warned = True
+            warnings.warn(words, LehrWarning, stacklevel=4)
 
     def _register(self) -> None:
         """Count updates in the first calls; write our LR again after `optimizer.load_state_dict`, at once."""
@@ -426,7 +387,7 @@ class Scheduler(LRScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         self._controller()
-        return {name: value for name, value in vars(self).items() if name != "_hook" and not name.startswith("_lane")}
+        return {name: value for name, value in vars(self).items() if name not in ("_hook", "_lane")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -438,46 +399,18 @@ class Scheduler(LRScheduler):
     @property
     def _compares(self) -> bool:
         """Whether ranks compare how often their optimisers were stepped."""
-        return self._ranks is not None and self._run.listens
-
-    @property
-    def _closed(self) -> bool:
-        """Whether the fast lane is closed."""
-        return self._lane[1] == 0
+        return self._ranks is not None and bool(self._run.gathered)
 
     def __repr__(self) -> str:
         return f"Scheduler({self.policy!r}, t={self.t})"
 
-    _lane: Lane = CLOSED
-    _lane_table: list[float]  # the table that the lane walks along
-    _lane_start: int  # the step of its first entry
-    _lane_value: float  # what was written last
+    _lane: FastLane = CLOSED
     _said: list[float] | None = None  # what somebody wrote into `_last_lr`
 
 
 def _remove(hooks: list[Any]) -> None:
     for hook in hooks:
         hook.remove()
-
-
-class _Updates:
-    """Counts the optimiser's updates between two calls of step()."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.before = 0
-        self.warned = False
-
-    def count(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        self.n += 1
-
-    def all(self) -> int:
-        return self.before + self.n
-
-    def taken(self) -> int:
-        n, self.n = self.n, 0
-        self.before += n
-        return n
 
 
 def _bases(policy: PolicyLike, facts: Sequence[Facts], groups: list[dict[str, Any]]) -> dict[str, tuple[float, ...]]:

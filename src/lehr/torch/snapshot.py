@@ -7,6 +7,7 @@ They are never part of a state: after a resume there is none until the next is t
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from lehr.torch.copies import local_part, mapped, put_back, put_random_states, r
 __all__ = ["Snapshot", "Snapshots", "as_snapshots"]
 
 UNTOUCHED = frozenset({"params", "lr", "initial_lr"})  # in a parameter group: never restored
+PLAIN = (torch.Tensor, float, int, str, list, tuple, dict, type(None))  # what is restored there; no lock, no function
 
 
 class Snapshot(NamedTuple):
@@ -40,8 +42,10 @@ class Snapshot(NamedTuple):
 class Snapshots:
     """What a scheduler goes back to when a rule says `rollback`: give it as `Scheduler(..., snapshots=...)`.
 
-    The one of the start is taken right before the first update. One more is kept for each signal of which a rule wants
-    the best. So there are at most keep + 2 with one such signal, each as large as the model and its optimiser's state.
+    Those that a rule may go back to are taken: for "older" the newest few; for "older" and "start" the one of the
+    start, right before the first update; and one for each signal of which a rule wants the best. So there are at most
+    keep + 2 with one such signal, each as large as the model and its optimiser's state. A rule that joins by `replan`
+    finds those that were taken since.
 
     Args:
         model: whose parameters and buffers are kept. For a model with an averaged twin give both:
@@ -86,6 +90,7 @@ class Snapshots:
         self.scaler = scaler
         self._device = None if device is None else torch.device(device)
         self._governed: frozenset[str] = UNTOUCHED
+        self._targets: set[str] = set()  # where rules want to go back to
         self._wanted: dict[str, Signal] = {}  # rule → the signal of which it wants the best
         self._awaited: Any = None  # the hook that takes the first one
         self.start: Snapshot | None = None
@@ -96,18 +101,23 @@ class Snapshots:
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Hold copies of this optimiser, the first one right before its first update."""
         self._optimizer = optimizer
+        me = weakref.ref(self)  # the optimiser may outlive it
 
         def first(*_: Any) -> None:
-            if self.start is None:
-                self.start = self._copy(0)
+            snapshots = me()
+            if snapshots is not None and snapshots._lacks_start:
+                snapshots.start = snapshots._copy(0)
 
         self._awaited = optimizer.register_step_pre_hook(first)
+        weakref.finalize(self, self._awaited.remove)
 
     def follow(self, rules: Iterable[Rule], horizon: Horizon, governed: Iterable[str]) -> None:
         """Serve these rules; what the policy governs in the parameter groups is not restored."""
         self._cadence = whole_steps(horizon.measure(self.every))
         self._governed = UNTOUCHED | {name.partition("[")[0] for name in governed}
-        self._wanted = {rule.text(): rule.trigger.signals()[0] for rule in rules if _wants_best(rule.action)}
+        acting = [rule for rule in rules if not rule.shadow]
+        self._targets = {rule.action.to for rule in acting if isinstance(rule.action, Rollback)}
+        self._wanted = {rule.text(): rule.trigger.signals()[0] for rule in acting if _wants_best(rule.action)}
 
     def forget(self) -> None:
         """Drop them all, as after a resume."""
@@ -119,8 +129,9 @@ class Snapshots:
 
     def advanced(self, before: int, now: int) -> None:
         """Take one if the updates from step `before` to step `now` ended a cadence."""
-        self._await_no_more()  # a hook cannot remove itself: torch walks along its list of them
-        if now // self._cadence > before // self._cadence:
+        if not self._lacks_start:  # else the first update is still to come: a scaler has skipped it
+            self._await_no_more()  # a hook cannot remove itself: torch walks along its list of them
+        if "older" in self._targets and now // self._cadence > before // self._cadence:
             self.recent = self.recent[max(len(self.recent) - self.keep + 1, 0) :]  # dropped first: memory is scarce
             self.recent.append(self._copy(now))
 
@@ -133,6 +144,7 @@ class Snapshots:
                 continue
             value = value if signal.best == "min" else -value
             if value < record:
+                self.best.pop(signal.text(), None)  # dropped first, as above
                 self.best[signal.text()] = self._copy(observation.step + observation.applied)
             self._records[signal.text()] = memory, min(value, record)
 
@@ -145,6 +157,10 @@ class Snapshots:
             return f"there is no such snapshot yet (none outlives a resume): {done}"
         left = self._restore(snapshot, rng=not stops and not action.skip_data)
         return f"restored the snapshot of step {snapshot.step}" + left
+
+    @property
+    def _lacks_start(self) -> bool:
+        return self.start is None and not self._targets.isdisjoint(("older", "start"))
 
     def _await_no_more(self) -> None:
         if self._awaited is not None:
@@ -196,6 +212,8 @@ class Snapshots:
         known = {id(live) for live, _ in snapshot.weights}
         for live, kept in snapshot.weights:
             local_part(live).copy_(kept)
+            if live.grad is not None:
+                local_part(live.grad).zero_()  # of weights that were given up, and it may not be finite
         self._put_buffers(snapshot.buffers)
         self._put_optimizer(snapshot)
         if snapshot.scaler:
@@ -252,4 +270,4 @@ def as_snapshots(given: Snapshots | LengthLike | bool | None, model: torch.nn.Mo
 
 def _own(group: Mapping[str, Any], governed: frozenset[str]) -> dict[str, Any]:
     """What an optimiser itself may keep in a group, such as a count; what the policy governs is not among it."""
-    return {name: value for name, value in group.items() if name not in governed}
+    return {name: value for name, value in group.items() if name not in governed and isinstance(value, PLAIN)}

@@ -249,6 +249,7 @@ class Dropin(Scheduler):
     _seen: list[dict[str, Any]] | None = None  # the groups when it last looked
 
     def __getstate__(self) -> dict[str, Any]:
+        self.announce()  # functions are pickled by their names
         return {name: value for name, value in super().__getstate__().items() if name not in ("step", "_write")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
