@@ -26,8 +26,8 @@ def guard(
     """Two rules, slow to anger: back to the start from a run that sticks, to an older snapshot from one that derails.
 
     The same as `when(signal.sticks(stuck)).rollback(stuck_scale, to="start", rewarm=rewarm)` and
-    `when(signal.derails(lost, unrecovered)).rollback(scale)`, each at most `retries` times. The adapter
-    must hold snapshots: `lehr.torch.Scheduler(..., model=model, snapshots=True)`.
+    `when(signal.derails(lost, unrecovered)).rollback(scale)`, each at most `retries` times. The adapter must hold
+    snapshots: `lehr.torch.Scheduler(..., model=model, snapshots=True)`.
 
     Args:
         signal: what to watch: the training loss, which is reported at every update.
