@@ -563,3 +563,28 @@ def test_replan_refuses_and_leaves_the_run_as_it_was(how: dict[str, Any], says: 
     with pytest.raises(lehr.LehrError, match=says):
         run.replan("cosine()", **how)
     assert run.state_dict() == before
+
+
+def test_a_loop_that_restores_weights_itself_is_told_when_and_its_words_are_journaled() -> None:
+    rule = lehr.when(lehr.loss.diverges()).rollback(0.5, to="start")
+    with pytest.raises(lehr.LehrError, match="carry_out"):
+        lehr.start(lehr.Policy(lehr.constant(), [rule]), lr=0.1, steps=10)
+    told: list[tuple[str, int, float]] = []
+
+    def restore(action: Any, event: lehr.Event) -> str:
+        told.append((action.to, event.step, event.lr_after[0]))
+        return "the weights of step 0 are back"
+
+    run = lehr.start(lehr.Policy(lehr.constant(), [rule]), lr=0.1, steps=10, carry_out=restore)
+    for value in (1.0, math.nan, 1.0):
+        run.step(loss=value)
+    assert told == [("start", 2, 0.05)]
+    assert run.events[0].words.endswith("; the weights of step 0 are back")
+    assert (run.lr, run.t) == (0.05, 3)
+
+
+def test_a_shadow_needs_no_hands() -> None:
+    rule = lehr.when(lehr.loss.diverges(), shadow=True).rollback()
+    run = lehr.start(lehr.Policy(lehr.constant(), [rule]), lr=0.1, steps=10)
+    run.step(loss=math.nan)
+    assert (run.events[0].kind, run.lr) == ("shadow", 0.1)

@@ -92,7 +92,9 @@ def test_an_export_of_wandb_loses_the_name_of_its_run_and_its_ranges(tmp_path: P
     assert list(trace.columns) == ["step", "lr", "loss"]
     assert trace.columns["loss"].tolist() == [2.0, 1.0]
     assert trace.header["read"]["columns"] == {"step": "Step", "loss": "calm-sea-7 - loss"}
-    assert trace.header["read"]["left_out"] == ["calm-sea-7 - loss__MIN", "calm-sea-7 - loss__MAX"]
+    assert trace.header["read"]["notes"] == [
+        "ranges of other columns were left out: calm-sea-7 - loss__MIN, calm-sea-7 - loss__MAX"
+    ]
 
 
 def test_a_log_of_epochs_has_an_epoch_a_step(tmp_path: Path) -> None:
@@ -214,7 +216,13 @@ def test_a_torn_last_line_is_left_out_wherever_it_is_cut(tmp_path: Path) -> None
         ('[{"step": 0}', "begins as a JSON list and is none"),
         ('{"log_history": [1]}', "has no log_history"),
         ('{"log_history": [', "is damaged"),
-        ("", "is no log that can be read"),
+        ("", "is empty; give the log of a run that has begun"),
+        ("\n \n", "is empty"),
+        ("# run 7\nstep,loss\n0,1\n", r"is no log that can be read; .*names of its columns in the first line"),
+        ("0,2.5\n1,2.4\n", "begins with numbers; write the names of its columns into a first line"),
+        ("2.5\n2.4\n", "begins with numbers"),
+        ("epoch,loss\n0,1\nepoch,loss\n0,1\n", "line 3 is the first line again, so another run begins there"),
+        (json.dumps({"loss": {str(k): k for k in range(20)}}), r"20 columns could be .*'loss/7', …; say which"),
         ("a text of words\nand more of them\n", "is no log that can be read"),
         ("\0\0PAR1", "is a binary file"),
     ],
@@ -248,6 +256,8 @@ def test_rows_without_a_step_are_left_out_and_counted(tmp_path: Path) -> None:
     "text",
     [
         ",step,loss\n0,5,1.0\n1,6,0.5\n",  # as pandas writes it, with its index
+        "step,loss\r5,1.0\r6,0.5\r",
+        '{"step": [5, 6], "loss": [1.0, 0.5]}',
         '"step";"loss";"note"\r\n"5";"1.0";"a, b"\r\n"6";"0.5";"c"\r\n',
         "\ufeffstep\tloss\n5\t1.0\n6\t0.5\n",
         "step,loss\n\n5,1.0\n\n6,0.5\n\n",
@@ -260,3 +270,26 @@ def test_ways_to_write_one_table(tmp_path: Path, text: str) -> None:
     trace = lehr.read_trace(tmp_path / "log")
     assert trace.columns["step"].tolist() == [5, 6]
     assert trace.columns["loss"].tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_may_be_written_as_spreadsheets_write_text(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "log").write_text("step\tloss\n0\t1.0\n1\t0.5\n", encoding=encoding)
+    assert lehr.read_trace(tmp_path / "log").columns["loss"].tolist() == [1.0, 0.5]
+
+
+def test_lists_of_one_object_are_columns_though_one_is_shorter(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(json.dumps({"loss": [3.0, 2.0, 1.0], "val_loss": [4.0, 3.0]}))
+    trace = lehr.read_trace(tmp_path / "log")
+    assert [dict(seen.numbers) for seen in trace.observations] == [
+        {"loss": 3.0, "val_loss": 4.0},
+        {"loss": 2.0, "val_loss": 3.0},
+        {"loss": 1.0},
+    ]
+
+
+def test_parts_of_an_epoch_are_not_called_epochs(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("epoch,loss\n0.5,1\n1.0,1\n")
+    assert lehr.read_trace(tmp_path / "log").header["read"]["notes"] == [
+        "no column counts steps: each value of 'epoch' is a step"
+    ]

@@ -223,9 +223,8 @@ def test_verdicts_stand_from_the_step_on_at_which_they_are_given(tmp_path: Path)
 
 def test_what_the_log_lacks_is_named_with_the_nearest_that_it_has() -> None:
     seen = log([0, 1], eval_loss=[1.0, 1.0], speed=[1.0, 1.0])
-    with pytest.raises(
-        lehr.LehrError, match=r"reads 'val_loss'.*there are eval_loss, speed; the nearest is 'eval_loss'"
-    ):
+    words = r"reads 'val_loss'.*there are eval_loss, speed; the nearest is 'eval_loss'.*--column val_loss='eval_loss'"
+    with pytest.raises(lehr.LehrError, match=words):
         lehr.replay(seen, "when(metric('val_loss', best='min').reaches(1)).stop()")
 
 
@@ -343,3 +342,18 @@ def test_an_lr_that_was_recorded_now_and_then_and_rounded_is_still_the_same() ->
     assert lehr.replay(seen, "Policy(cosine(), rules=[when(loss.plateaus(4)).stop()])", lr=0.3).parts_at is None
     cut = lehr.replay(seen, "Policy(cosine(), rules=[when(loss.plateaus(4)).scale(0.5)])", lr=0.3)
     assert cut.parts_at == cut.firings[0].step == 300
+
+
+def test_decimal_commas_are_said(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("step;loss\n0;1,5\n1;1,25\n")
+    with pytest.raises(lehr.LehrError, match=r"'loss', and that column holds no numbers; they look like 0\.5"):
+        lehr.replay(tmp_path / "log.csv", "when(loss.reaches(1)).stop()")
+
+
+def test_an_action_that_restores_weights_is_noted_and_not_done(tmp_path: Path) -> None:
+    rows = [f"{t},{'nan' if 20 <= t < 23 else 1.0}" for t in range(40)]
+    (tmp_path / "log.csv").write_text("\n".join(["step,loss", *rows]))
+    again = lehr.replay(tmp_path / "log.csv", "Policy(constant(), rules=guard())", lr=0.1)
+    (event,) = again.firings
+    assert event.step == 23
+    assert "in a replay nothing is restored" in event.words

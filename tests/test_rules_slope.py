@@ -184,3 +184,14 @@ def test_refused(make: Any, says: str) -> None:
 def test_texts_read_back(text: str) -> None:
     assert repr(lehr.parse(text)) == text
     assert lehr.parse(lehr.parse(text).text(full=True)) == lehr.parse(text)
+
+
+@pytest.mark.parametrize("values", [[1e308, -1e308] * 40, [1.7e308] * 80, [1e-300] * 40 + [1e300] * 40])
+def test_numbers_beyond_all_measure_are_no_overflow(values: list[float]) -> None:
+    run = lehr.start(
+        lehr.Policy(lehr.constant(), [lehr.when(lehr.loss.stalls("20 observations")).scale(0.5)]), lr=0.1, steps=80
+    )
+    for value in values:
+        run.step(loss=value)
+    json.dumps(run.state_dict(), allow_nan=False)
+    assert "inf" not in str(run.events)

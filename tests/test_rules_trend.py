@@ -110,6 +110,15 @@ def test_a_bend_of_the_curve_does_not_pass_for_noise() -> None:
     assert np.median(noise.rho) < 0.35
 
 
+@pytest.mark.parametrize("sd", [0.003, 0.02])
+def test_a_curve_does_not_pass_for_autocorrelation(sd: float) -> None:
+    t = np.arange(400)
+    values = 0.4 + 2 * np.exp(-t / 100) + sd * autoregressive(0.0, 100, 400, seed=20)
+    noise = noise_of(tuple(values.T))
+    assert np.median(noise.sd) == pytest.approx(sd, rel=0.15)
+    assert np.median(noise.rho) < 0.4
+
+
 def test_a_spike_is_pulled_in_and_a_value_among_equals_is_left() -> None:
     random = np.random.default_rng(4)
     recent: tuple[Any, ...] = ()
@@ -342,3 +351,33 @@ def test_a_larger_risk_decides_sooner_and_errs_more_often() -> None:
     assert share(bold, boundary, 0.0, 0.02, 300, 15) > share(slow, boundary, 0.0, 0.02, 300, 15)
     flat = 1 + 0.03 * autoregressive(0.0, 100, 600, seed=16)
     assert np.median(first_firings(bold, flat)) < np.median(first_firings(slow, flat))
+
+
+def test_a_bin_that_is_open_when_the_plan_changes_stays_where_it_is() -> None:
+    """The window is a share of the run, so its bins grow with the run; positions are steps before and after."""
+    policy = lehr.Policy(lehr.constant(), [lehr.when(lehr.loss.improves_less_than(0.5, over="50%")).scale(0.5)])
+    run = lehr.start(policy, lr=0.1, steps=256)  # bins of 2 steps
+    for t in range(21):
+        run.step(loss=1.0 - 0.01 * t)
+    run.replan(policy, steps=2560)  # bins of 20
+    for t in range(21, 61):
+        run.step(loss=1.0 - 0.01 * t)
+    ((_, _, state),) = run.states
+    places = [at for _, at, _ in state.rules[0].trigger.trend.bins]
+    assert places == [*range(1, 20, 2), 30.0, 50.0]
+
+
+def test_the_sentence_counts_observations_not_steps() -> None:
+    """Bins of 10 steps with 2 observations each."""
+    run = lehr.start(
+        lehr.Policy(lehr.constant(), [lehr.when(lehr.loss.improves_less_than(0.01, over=640)).scale(0.5)]),
+        lr=0.1,
+        steps=300,
+    )
+    for t in range(241):
+        numbers: dict[str, Any] = {"loss": 1 + 0.01 * math.sin(9 * t)} if t % 5 == 0 else {}
+        run.step(**numbers)
+    (event,) = run.events
+    assert event.kind == "verdict"
+    assert "from 48 observations" in event.words
+    assert "of means of 2)" in event.words

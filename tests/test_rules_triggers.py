@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import random
 from collections.abc import Iterable
@@ -350,3 +351,15 @@ def test_a_steep_noisy_loss_is_never_slow() -> None:
 def test_the_claim_about_flat_losses_fails_for_a_loss_that_falls() -> None:
     with pytest.raises(AssertionError):
         assert share_of_windows(0.02, 0, windows=20) > 0.5
+
+
+def test_the_means_test_says_no_infinite_share_and_stays_finite() -> None:
+    for values in ([0.0] * 4 + [1.0] * 4, [1e-300] * 4 + [1e300] * 4, [1.7e308] * 8):
+        rule = lehr.when(lehr.loss.improves_less_than(0.01, over=4, test="means")).scale(0.5)
+        run = lehr.start(lehr.Policy(lehr.constant(), [rule]), lr=0.1, steps=8)
+        for value in values:
+            run.step(loss=value)
+            json.dumps(run.state_dict(), allow_nan=False)
+        assert run.lr == 0.05
+        assert "inf" not in str(run.events)
+        assert "nan" not in str(run.events)

@@ -471,3 +471,9 @@ def test_parsing_never_runs_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> No
     tree = ast.Expression(ast.Call(ast.Name("cosine"), [], []))
     monkeypatch.setattr(ast, "parse", lambda text, mode: tree)
     assert parse("cosine()") == lehr.cosine()
+
+
+@pytest.mark.parametrize("given", ["guard()", lehr.guard(), "[when(loss.diverges()).stop()]"])
+def test_rules_without_a_schedule_say_how_to_give_one(given: Any) -> None:
+    with pytest.raises(lehr.LehrError, match=r"need a schedule: Policy\(constant\(\), rules="):
+        as_policy(given)

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.frameworks
 PLATEAU = "when(loss.plateaus(1)).scale(0.5)"
 ACC = "when(metric('acc', best='max').plateaus(1)).scale(0.9)"
 BAD = "when(loss.diverges()).scale(0.1)"
+ASKED: tuple[Script, Script] = ([], [("observe", {"trouble": 1.0})])  # by rank 1 alone
 RNG = random.Random(7)
 NOISY = [[math.exp(-t / 3) + RNG.gauss(0, 0.2) for t in range(40)] for _ in range(2)]
 
@@ -411,6 +412,32 @@ def test_reports_that_agree_to_the_bit_and_in_number_are_one_metric() -> None:
     for other in others:
         assert local_metrics([rows[0], row(names, {"acc": other})], names, ()) != []
         assert local_metrics([rows[0], row(names, {"acc": other})], names, {"acc"}) == []
+
+
+@pytest.mark.parametrize("wrap", ["ddp", "fsdp2"])
+def test_a_rollback_that_one_rank_asks_for_restores_the_same_snapshot_on_all(runs: Runs, wrap: str) -> None:
+    text = policy("when(metric('trouble', best='max').reaches(1)).rollback(0.5, rewarm=4)")
+    how: dict[str, Any] = {"wrap": wrap, "scheduler": {"snapshots": 5}}
+    trained: list[Script] = [[("train", 2 * t + rank) for t in range(13)] for rank in range(2)]
+    back: list[Script] = [[*script[:10], *more, *script[10:12]] for script, more in zip(trained, ASKED, strict=True)]
+    before = runs(text, *(script[:5] for script in trained), **how)
+    after = runs(text, *back, **how)
+    assert [rank.error for rank in after] == ["", ""]
+    assert after[0].events == after[1].events
+    assert "restored the snapshot of step 5" in after[0].events[-1]
+    assert after[0].weights == after[1].weights == before[0].weights
+    assert [rank.lrs[-1] for rank in after] == [[0.1 * 0.5 / 4]] * 2
+
+
+def test_a_window_that_one_rank_began_in_the_warm_up_is_slept_through_on_all(runs: Runs) -> None:
+    rules = "[when(loss.derails()).scale(0.5), when(loss.plateaus(1)).scale(0.5)]"
+    text = f"Policy(warmup(6).then(hold()), rules={rules}, cadence=4)"
+    late: Script = [*[("update", {})] * 6, *updates([1.0] * 14)]
+    ranks = runs(text, updates([1.0] * 20), late)
+    assert [rank.error for rank in ranks] == ["", ""]
+    assert ranks[0].lrs == ranks[1].lrs
+    # The third window is the first one heard, so the one update more than the patience allows ends the fifth.
+    assert [t for t in range(7, 20) if ranks[0].lrs[t] < ranks[0].lrs[t - 1]] == [19]
 
 
 # One process

@@ -142,6 +142,10 @@ def _parsed(text: str, deepest: int | None) -> Any:
         value = _value(tree)
     except RecursionError:  # called from deep inside a program
         raise LehrError(f"cannot read {shown(text)}: too little of Python's stack is left") from None
+    if _are_rules(value):
+        raise LehrError(
+            f"{shown(text)} gives rules, which need a schedule: Policy(constant(), rules={text.strip()[:80]})"
+        )
     if not isinstance(value, Value):
         raise LehrError(f"{shown(text)} is no schedule, rule or policy; a text looks like warmup('2%').then(cosine())")
     return value
@@ -162,7 +166,13 @@ def as_policy(given: PolicyLike | str) -> Policy | Groups | Bind:
         return Policy(FUNCTIONS["constant"](), [value])
     if isinstance(value, Trigger | Signal):
         raise LehrError(f"{shown(value)} decides nothing yet; make a rule of it: when(...).scale(0.5)")
+    if _are_rules(value):
+        raise LehrError(f"rules need a schedule: Policy(constant(), rules=...), got {shown(value)}")
     raise LehrError(f"a policy, a schedule, a rule or a text is needed, got {shown(value)}")
+
+
+def _are_rules(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Rule) for item in value)
 
 
 def _check_depth(tree: ast.AST, deepest: int) -> None:

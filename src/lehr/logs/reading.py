@@ -75,8 +75,8 @@ def read_trace(path: str | Path, *, columns: Mapping[str, str] | None = None) ->
             log = form.read(text, str(path))
             return _trace(log, meanings(log, str(path), chosen), str(path))
     raise LehrError(
-        f"{path} is no log that can be read; there are traces of Lehr, jsonl, csv (with the names of its columns in the "
-        "first line) and trainer_state.json. Export other logs, such as those of TensorBoard, as csv"
+        f"{path} is no log that can be read; there are traces of Lehr, jsonl, csv (with the names of its columns in "
+        "the first line) and trainer_state.json. Export other logs, such as those of TensorBoard, as csv"
     )
 
 
@@ -90,7 +90,7 @@ def _text(path: str | Path) -> str:
         raise LehrError(f"{path} is a binary file; export the log as csv or jsonl")
     if not text.strip():
         raise LehrError(f"{path} is empty; give the log of a run that has begun")
-    return "\n".join(text.splitlines()) + "\n" * text.endswith(("\n", "\r")) if "\r" in text else text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _own(path: str | Path, chosen: Mapping[str, str]) -> Trace:

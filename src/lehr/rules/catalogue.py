@@ -175,6 +175,13 @@ CATALOGUE: tuple[RuleRow, ...] = (
     ),
     RuleRow("begin", "action", "any", "when(loss.plateaus(4)).begin(linear('50%'))", "another schedule from here"),
     RuleRow("stop", "action", "any", "when(loss.plateaus(9)).stop()", "the run is done"),
+    RuleRow(
+        "rollback",
+        "action",
+        "safety",
+        "when(loss.derails()).rollback()",
+        "an adapter restores an older snapshot; the LR times a scale",
+    ),
     RuleRow("after", "modifier", "any", "when(loss.plateaus(4)).scale(0.5).after(80)", "not before this point"),
     RuleRow("rest", "modifier", "any", "when(loss.plateaus(4)).scale(0.5).rest(30)", "a pause after firing"),
     RuleRow("within", "modifier", "any", "when(loss.plateaus(4)).scale(0.5).within(0.2, 1)", "bounds of the gain"),
@@ -214,6 +221,13 @@ CATALOGUE: tuple[RuleRow, ...] = (
         "the LR follows the agreement of one update with the next",
         raises=True,
         literal=True,
+    ),
+    RuleRow(
+        "guard",
+        "recipe",
+        "safety",
+        "Policy(constant(), guard(rewarm=None))",
+        "rolls back and scales down when a run sticks, derails or is not finite; bounded retries",
     ),
     RuleRow(
         "reduce_on_plateau",

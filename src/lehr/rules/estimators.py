@@ -25,6 +25,8 @@ OUTLIER = 2.0  # in robust standard deviations (median absolute deviation · 1.4
 LAGS = (1, 2, 4, 8, 16)
 WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5, 0.3])  # of the lags in the fit: fewer independent differences, less weight
 KEPT = 512  # values that the noise is estimated from
+EIGHTHS = 8
+SHORTEST = 4  # lags in an eighth: fewer would take noise for curvature
 TRIMMED = 0.15  # share of the largest squared differences that is left out: a bend of the curve is no noise
 SHRUNK = 0.5207  # mean of the other 85 % of the squares of a normal variable
 CAUTION = 2.0  # standard errors by which the autocorrelation is taken higher than estimated
@@ -83,8 +85,8 @@ class Noise(NamedTuple):
 def noise_of(last: tuple[Values, ...]) -> Noise:
     """The noise in the last values.
 
-    The logarithms of the mean squared differences at lag k, without the largest 15 % (the bend at the end of a fall is
-    among them), are fitted by log σ² + log(6 − 8ρᵏ + 2ρ²ᵏ), with ρ on a grid from 0 to 0.95; then ρ is raised by its
+    The logarithms of the mean squared differences at lag k, without their mean over each eighth (the curvature of the
+    truth) and without the largest 15 % (the bend at the end of a fall is among them), are fitted by log σ² + log(6 − 8ρᵏ + 2ρ²ᵏ), with ρ on a grid from 0 to 0.95; then ρ is raised by its
     known bias, (1 + 3ρ)/n, and by two standard errors, √((1 − ρ²)/n).
 
     Args:
@@ -97,7 +99,7 @@ def noise_of(last: tuple[Values, ...]) -> Noise:
     known = len(values) - 2
     used = [i for i, lag in enumerate(LAGS) if 4 * lag <= max(known, 4)]
     lags, weights = np.array([LAGS[i] for i in used]), WEIGHTS[used] / WEIGHTS[used].sum()
-    squares = [_trimmed((values[2 * k :] - 2 * values[k:-k] + values[: -2 * k]) ** 2) for k in lags.tolist()]
+    squares = [_trimmed(_straightened(values[2 * k :] - 2 * values[k:-k] + values[: -2 * k], k)) for k in lags.tolist()]
     powers = RHO[:, None] ** lags
     gaps = np.log(np.array(squares).T + 1e-300)[:, None, :] - np.log(6 - 8 * powers + 2 * powers**2)
     means = gaps @ weights
@@ -107,7 +109,16 @@ def noise_of(last: tuple[Values, ...]) -> Noise:
     return Noise(sd, np.minimum(rho + CAUTION * np.sqrt((1 - rho**2) / known), 0.97), np.full(len(sd), float(known)))
 
 
-def _trimmed(squares: Array) -> Array:
+def _straightened(differences: Array, lag: int) -> Array:
+    """Without their mean over each eighth: that is the curvature of the truth; noise has none that lasts."""
+    parts = min(len(differences) // (SHORTEST * lag), EIGHTHS)
+    if parts < 2:
+        return differences
+    return np.concatenate([part - part.mean(axis=0) for part in np.array_split(differences, parts)])
+
+
+def _trimmed(differences: Array) -> Array:
+    squares = differences**2
     kept = max(round((1 - TRIMMED) * len(squares)), 1)
     trimmed: Array = np.partition(squares, kept - 1, axis=0)[:kept].mean(axis=0) / SHRUNK
     return trimmed

@@ -106,9 +106,9 @@ class AtLeast(Trigger):
 def within_best(signal: Signal, tolerance: float, sustained: int = 2) -> Trigger:
     """Holds while the value is within tolerance·|best| of its best so far, or within its noise.
 
-    It takes `sustained` observations in a row beyond both to leave; `~` of it is the rule's trigger. The best of n values
-    is a lucky one, so the noise is 2·z·σ, with z the normal quantile of 1 − 0.05/n, raised for how well σ is known, and
-    σ as in `improves_less_than`. It is known from 8 observations on; before, nothing is beyond it.
+    It takes `sustained` observations in a row beyond both to leave; `~` of it is the rule's trigger. The best of n
+    values is a lucky one, so the noise is 2·z·σ, with z the normal quantile of 1 − 0.05/n, raised for how well σ is
+    known, and σ as in `improves_less_than`. It is known from 8 observations on; before, nothing is beyond it.
 
     Args:
         signal: what it reads.

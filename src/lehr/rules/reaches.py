@@ -47,9 +47,10 @@ def reaches(
             good as the threshold, the trigger can fire again. Default: never.
         confidence: between 0.5 and 1; the level of the signal, not one lucky value, must have reached it: one of
             the means of the last 2 to 64 observations has a one-sided confidence bound beyond the threshold, with
-            noise and autocorrelation estimated; or so many in a row have reached it as noise with an autocorrelation of
-            0.8 does not do (39 with 0.9, 53 with 0.99). It takes 8 observations. At a level just worse than the threshold
-            it is wrong in at most 1 − confidence of the runs of 200 observations, with autocorrelation up to 0.8.
+            noise and autocorrelation estimated; or so many in a row have reached it as noise with an autocorrelation
+            of 0.8 does not do (39 with 0.9, 53 with 0.99). It takes 8 observations. At a level just worse than the
+            threshold it is wrong in at most 1 − confidence of the runs of 200 observations, measured with
+            autocorrelations up to 0.8.
         sustained: so many observations in a row must have reached it; not together with `confidence`.
 
     Example:

@@ -87,11 +87,11 @@ class Ranks:
         """
         names = run.gathered
         at = standing(run, self._updates())
-        rows = self._rows(packed(at, names, window.sums), at)
+        rows = self._rows(packed(at, names, window.sums, window.since), at)
         if words := disagreement(rows):
             raise LehrError(words)
         noticed = local_metrics(rows, names, run.evaluated | {"loss"})
-        return Window(window.since, merged(rows, names)), noticed
+        return Window(min(int(row[HEAD]) for row in rows), merged(rows, names)), noticed
 
     def _rows(self, mine: Row, at: Standing) -> list[Row]:
         """The rows of all ranks; a rank that is alone has its own."""
@@ -128,10 +128,10 @@ def _plan_sum(policy: Any, horizon: Any, bases: Any) -> int:
     return crc32(f"{policy.text(full=True)} {horizon} {bases}".encode())
 
 
-def packed(mine: Standing, names: Sequence[str], sums: Any) -> list[float]:
-    """A rank's row: where it stands, then what it heard of each name, then zeros."""
+def packed(mine: Standing, names: Sequence[str], sums: Any, since: int = 0) -> list[float]:
+    """A rank's row: where it stands, since when it has gathered, then what it heard of each name, then zeros."""
     row = [float(number) for number in mine[:-1]]
-    row += [*mine.lrs, *[0.0] * (SHOWN - len(mine.lrs))]
+    row += [*mine.lrs, *[0.0] * (SHOWN - len(mine.lrs)), float(since)]
     for name in names:
         row += map(float, sums.get(name, Sum()))
     return row + [0.0] * (-len(row) % STEP)
@@ -184,7 +184,7 @@ def local_metrics(rows: Sequence[Row], names: Sequence[str], local: Collection[s
 
 def _reports(rows: Sequence[Row], k: int) -> list[Sum]:
     """What each rank has heard of name k."""
-    at = HEAD + len(Sum._fields) * k
+    at = HEAD + 1 + len(Sum._fields) * k
     return [Sum(row[at], int(row[at + 1]), int(row[at + 2]), row[at + 3], row[at + 4]) for row in rows]
 
 
