@@ -305,8 +305,8 @@ def test_memory_is_bounded_and_plain() -> None:
 
 def test_the_batch_fires_where_the_rule_fires() -> None:
     random = np.random.default_rng(13)
-    t = np.arange(400)
-    values = np.maximum(2 - t / random.uniform(50, 200, (8, 1)), 1) + 0.005 * random.standard_normal((8, 400))
+    t = np.arange(800)
+    values = np.maximum(2 - t / random.uniform(50, 200, (5, 1)), 1) + 0.005 * random.standard_normal((5, 800))
     for trigger in (
         slow,
         lehr.loss.improves_less_than(0.02, over=200),

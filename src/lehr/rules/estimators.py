@@ -27,8 +27,8 @@ WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5, 0.3])  # of the lags in the fit: fewer i
 KEPT = 512  # values that the noise is estimated from
 EIGHTHS = 8
 SHORTEST = 4  # lags in an eighth: fewer would take noise for curvature
-TRIMMED = 0.15  # share of the largest squared differences that is left out: a bend of the curve is no noise
-SHRUNK = 0.5207  # mean of the other 85 % of the squares of a normal variable
+TRIMMED = 0.2  # share of the largest squared differences that is left out: a bend of the curve is no noise
+SHRUNK = 0.4377  # mean of the other 80 % of the squares of a normal variable
 CAUTION = 2.0  # standard errors by which the autocorrelation is taken higher than estimated
 SPREAD = 12  # bins of one size, before the two oldest become one of twice the size
 SIZES = 9  # sizes of bins: 12·(1 + 2 + … + 256) observations are remembered at most
@@ -85,9 +85,10 @@ class Noise(NamedTuple):
 def noise_of(last: tuple[Values, ...]) -> Noise:
     """The noise in the last values.
 
-    The logarithms of the mean squared differences at lag k, without their mean over each eighth (the curvature of the
-    truth) and without the largest 15 % (the bend at the end of a fall is among them), are fitted by log σ² + log(6 − 8ρᵏ + 2ρ²ᵏ), with ρ on a grid from 0 to 0.95; then ρ is raised by its
-    known bias, (1 + 3ρ)/n, and by two standard errors, √((1 − ρ²)/n).
+    The logarithms of the mean squared differences at lag k, without their median over each eighth (the curvature of the
+    truth) and without the largest 20 % (the bend at the end of a fall is among them), are fitted by
+    log σ² + log(6 − 8ρᵏ + 2ρ²ᵏ), with ρ on a grid from 0 to 0.95; then ρ is raised by its known bias, (1 + 3ρ)/n, and by
+    two standard errors, √((1 − ρ²)/n).
 
     Args:
         last: at least three values, oldest first.
@@ -110,11 +111,11 @@ def noise_of(last: tuple[Values, ...]) -> Noise:
 
 
 def _straightened(differences: Array, lag: int) -> Array:
-    """Without their mean over each eighth: that is the curvature of the truth; noise has none that lasts."""
+    """Without their median over each eighth: that is the curvature of the truth; noise has none that lasts."""
     parts = min(len(differences) // (SHORTEST * lag), EIGHTHS)
     if parts < 2:
         return differences
-    return np.concatenate([part - part.mean(axis=0) for part in np.array_split(differences, parts)])
+    return np.concatenate([part - np.median(part, axis=0) for part in np.array_split(differences, parts)])
 
 
 def _trimmed(differences: Array) -> Array:

@@ -8,10 +8,10 @@ __all__ = ["page"]
 
 HEAD = """# Rules
 
-A rule is one trigger with one action and any modifiers: `when(trigger).action().modifier()`. Triggers join with `&` and `|`,
-and `~` turns one round. Recipes make whole rules. Everything here prints, reads back (`lehr.parse`) and is saved as its
-text; `help(lehr.Signal.improves_less_than)` and the like tell the arguments. What the triggers are worth on noisy curves
-stands in [feedback.md](feedback.md).
+A rule is one trigger with one action and any modifiers: `when(trigger).action().modifier()`. Triggers join with `&`
+and `|`, and `~` turns one round. Recipes make whole rules. Everything here prints, reads back (`lehr.parse`) and is
+saved as its text; `help(lehr.Signal.improves_less_than)` and the like tell the arguments. What the triggers are worth
+on noisy curves stands in [feedback.md](feedback.md).
 
 This page is made from the catalogue: `python -m lehr.rules.page > docs/rules.md`.
 """
