@@ -538,12 +538,6 @@ class Controller:
                 f"{by_hand[0]!r} restores weights, which needs an adapter that holds snapshots: "
                 "lehr.torch.Scheduler(..., model=model, snapshots=...), or your own: start(..., carry_out=function)"
             )
-        names = [name for name, _ in evaluations]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            raise LehrError(
-                f"evaluation({name!r}, every=...) has two cadences, and each of its rules would hear both: give it one "
-                "cadence, or bind the function to two names"
-            )
         for name in sorted({name for name, _ in evaluations} - self._evaluate.keys()):
             raise LehrError(
                 f"evaluation({name!r}, ...) needs its function: give evaluate={{{name!r}: function}} at the start"

@@ -256,7 +256,7 @@ class Plan:
 
 
 def _moved(event: Event) -> bool:
-    """Whether the LR is another: less than 5 % is what schedules do all the time, and rules that act at every update."""
+    """Whether the LR is another: less than 5 % is what schedules do all the time, and some rules at every update."""
     return any(abs(b - a) > MOVED * a for a, b in zip(event.lr_before, event.lr_after, strict=True))
 
 

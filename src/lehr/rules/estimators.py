@@ -85,10 +85,10 @@ class Noise(NamedTuple):
 def noise_of(last: tuple[Values, ...]) -> Noise:
     """The noise in the last values.
 
-    The logarithms of the mean squared differences at lag k, without their median over each eighth (the curvature of the
-    truth) and without the largest 20 % (the bend at the end of a fall is among them), are fitted by
-    log σ² + log(6 − 8ρᵏ + 2ρ²ᵏ), with ρ on a grid from 0 to 0.95; then ρ is raised by its known bias, (1 + 3ρ)/n, and by
-    two standard errors, √((1 − ρ²)/n).
+    The logarithms of the mean squared differences at lag k, without their median over each eighth (the curvature of
+    the truth) and without the largest 20 % (the bend at the end of a fall is among them), are fitted by
+    log σ² + log(6 − 8ρᵏ + 2ρ²ᵏ), with ρ on a grid from 0 to 0.95; then ρ is raised by its known bias, (1 + 3ρ)/n, and
+    by two standard errors, √((1 − ρ²)/n).
 
     Args:
         last: at least three values, oldest first.
