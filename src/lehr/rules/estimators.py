@@ -115,7 +115,9 @@ def _straightened(differences: Array, lag: int) -> Array:
     parts = min(len(differences) // (SHORTEST * lag), EIGHTHS)
     if parts < 2:
         return differences
-    return np.concatenate([part - np.median(part, axis=0) for part in np.array_split(differences, parts)])
+    size = len(differences) // parts
+    eighths = differences[-size * parts :].reshape(parts, size, -1)
+    return (eighths - np.median(eighths, axis=1, keepdims=True)).reshape(size * parts, -1)
 
 
 def _trimmed(differences: Array) -> Array:
