@@ -2,6 +2,7 @@
 
     python benchmarks/triggers.py --runs 200
     python benchmarks/triggers.py --boundary        # the trend test's nominal risk, where it is hardest to keep
+    python benchmarks/triggers.py --levels          # false alarms of reaches(confidence=) and within_best
     python benchmarks/triggers.py --cost            # nanoseconds an observation, beside torch's ReduceLROnPlateau
 
 Five types of noise × four families of curves (`lehr.calibration`), 600 evaluations a run. Too early is a firing while
@@ -175,6 +176,23 @@ def boundary(runs: int, seed: int) -> None:
         print(f"| {100 * risk:.0f} % | " + " | ".join(cells) + " |", flush=True)
 
 
+def levels(runs: int, seed: int) -> None:
+    """How often thresholds and falls are seen that are not there, in 200 observations of a level and noise of 0.02."""
+    cases = {
+        "reaches(0.9, confidence=0.9), level 0.8999": ("reaches(0.9, confidence=0.9)", 0.8999),
+        "the same, level 0.91 (should fire)": ("reaches(0.9, confidence=0.9)", 0.91),
+        "~within_best(0), level 0.9": ("within_best(0)", 0.9),
+    }
+    print("| trigger | ρ 0 | ρ 0.5 | ρ 0.8 |\n|---|---|---|---|")
+    for name, (text, level) in cases.items():
+        trigger = lehr.parse(f"{'~' * name.startswith('~')}metric('accuracy', best='max').{text}")
+        shares = []
+        for rho in (0.0, 0.5, 0.8):
+            noise = Noise(0.02 / level, rho=rho).draw(runs, 200, np.random.default_rng([seed, 7]))
+            shares.append(float((first_firings(trigger, level * (1 + noise)) >= 0).mean()))
+        print(f"| {name} | " + " | ".join(f"{100 * share:.1f} %" for share in shares) + " |", flush=True)
+
+
 def cost(observations: int) -> None:
     """Nanoseconds an observation: of the pure trigger, and of torch's whole step."""
     values = (1 + 0.05 * np.random.default_rng(0).standard_normal(observations)).tolist()
@@ -222,12 +240,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--boundary", action="store_true")
+    parser.add_argument("--levels", action="store_true")
     parser.add_argument("--cost", action="store_true")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     os.environ.setdefault("KERAS_BACKEND", "jax")
     if asked.cost:
         cost(20_000)
+    elif asked.levels:
+        levels(max(asked.runs, 300), asked.seed)
     elif asked.boundary:
         boundary(max(asked.runs, 1000), asked.seed)
     else:
