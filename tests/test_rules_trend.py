@@ -201,6 +201,10 @@ def test_undecided_says_about_how_many_more_are_needed() -> None:
         ([1.0, 2.0], {"over": 5}, "at least 3 finite"),
         ([1.0, math.nan, 2.0, math.inf], {"over": 5}, "at least 3 finite"),
         ([1.0, 2.0, 3.0], {"over": 5, "at": [1, 2]}, "one entry a value"),
+        ([1.0, 2.0, 3.0], {"over": 0}, "over=...\\) must be above 0"),
+        ([1.0, 2.0, 3.0], {"over": 5, "improvement": 0.0}, "improvement=...\\) must be above 0"),
+        ([1.0, 2.0, 3.0], {"over": 5, "risk": 0.5}, "below 0.5, got 0.5"),
+        ([1.0, 2.0, 3.0], {"over": 5, "best": "low"}, "'min' or 'max', got 'low'"),
     ],
 )
 def test_estimate_refuses(values: Any, how: Any, message: str) -> None:

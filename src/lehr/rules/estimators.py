@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["KEPT", "LAGS", "Bin", "Noise", "absorbed", "clipped", "noise_of", "windows"]
+__all__ = ["KEPT", "LAGS", "Bin", "Noise", "absorbed", "bounded", "clipped", "noise_of", "windows"]
 
 Values = Any  # a float, or an array of one value a run
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
+LARGEST = 1e150
 RECENT = 15  # values that say what an outlier is
 OUTLIER = 2.0  # in robust standard deviations (median absolute deviation · 1.4826)
 LAGS = (1, 2, 4, 8, 16)
@@ -33,6 +34,11 @@ CAUTION = 2.0  # standard errors by which the autocorrelation is taken higher th
 SPREAD = 12  # bins of one size, before the two oldest become one of twice the size
 SIZES = 9  # sizes of bins: 12·(1 + 2 + … + 256) observations are remembered at most
 RHO = np.linspace(0.0, 0.95, 96)
+
+
+def bounded(value: float) -> float:
+    """A finite value within ±1e150, so that squares of differences are finite."""
+    return min(max(value, -LARGEST), LARGEST)
 
 
 def clipped(recent: tuple[Values, ...], value: Values) -> tuple[tuple[Values, ...], Values]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from lehr.errors import LehrError
 from lehr.lengths import RULE_UNITS, Horizon, Length, LengthLike, as_length
 from lehr.rules.common import in_steps, method, percent, put
+from lehr.rules.estimators import bounded
 from lehr.rules.trend import LEAST, RISK, Estimate, TrendState, estimated, heard
 from lehr.rules.trigger import Observation, Reading, Smooth, Trigger, Verdict
 from lehr.schedules.schedule import number
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImprovesLessThan", "LessState", "TrendMemory", "improves_less_than"]
 
-LARGEST = 1e150  # so that squares of differences are finite
 BINS = 64  # bins of the trend test in a window `over`: finer it need not look, and costs no more
 
 
@@ -163,7 +163,7 @@ class ImprovesLessThan(Trigger):
     def _judged(self, state: TrendMemory, step: int, value: float | None) -> tuple[TrendMemory, Reading]:
         if value is None or not math.isfinite(value):
             return state, self._reading(state, False)
-        value = min(max(value, -LARGEST), LARGEST)
+        value = bounded(value)
         width = self.width
         at = state.seen if self.window.unit == "observations" else step
         begin = at // width * width
@@ -215,7 +215,7 @@ class ImprovesLessThan(Trigger):
     def _compared(self, state: LessState, step: int, value: float | None) -> tuple[LessState, Reading]:
         if value is None or not math.isfinite(value):
             return state, Reading(state.holds, False, state.words)
-        value = min(max(value, -LARGEST), LARGEST)
+        value = bounded(value)
         late = self._is_over(state, step)  # the window ended without an observation at its last step
         if late:
             state = self._close(state)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.rules.common import method, percent, put, whole
-from lehr.rules.estimators import noise_of
+from lehr.rules.estimators import bounded, noise_of
 from lehr.rules.reaches import better
 from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
 from lehr.schedules.schedule import number
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["AtLeast", "AtLeastState", "WithinBest", "WithinState", "at_least", "within_best"]
 
 
-LARGEST = 1e150  # so that squares of differences are finite
 FEWEST = 8  # values of which the noise is known
 LAST = 64  # values that the noise is taken from
 ERROR = 0.05  # chance of taking noise for a fall, of all observations together
@@ -188,7 +187,7 @@ class WithinBest(Trigger):
         off = "as good as" if value == best else f"{percent(share)} worse than" if share < math.inf else "worse than"
         row = f", beyond {margin:.3g} for {worse} observation{'s' if worse > 1 else ''}" if worse else ""
         words = f"{self.signal.name} {value:.6g} is {off} its best, {best:.6g}{row}"
-        last = (*state.last[-LAST + 1 :], min(max(value, -LARGEST), LARGEST))
+        last = (*state.last[-LAST + 1 :], bounded(value))
         acted = state.acted and worse < self.sustained
         state = WithinState(smooth, best, worse, last, words, acted, state.seen + 1)
         return state, Reading(self._holds(state), True, words)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.rules.common import method, percent, put, whole
-from lehr.rules.estimators import clipped, noise_of
+from lehr.rules.estimators import bounded, clipped, noise_of
 from lehr.rules.trigger import Observation, Reading, Smooth, Trigger
 from lehr.schedules.schedule import number
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Reaches", "ReachesState", "better", "bound", "reaches"]
 
 
-LARGEST = 1e150  # so that squares of differences are finite
 LEAST = 8  # observations before anything is said with confidence
 LAST = 128  # observations that the noise is taken from
 LONGEST = 64  # observations that a mean is taken over, at most
@@ -170,7 +169,7 @@ class Reaches(Trigger):
 
     def _shown(self, state: ReachesState, value: float) -> tuple[ReachesState, str, bool]:
         """The same: of the means of the last 2, 3, … values, has one a confidence bound beyond the number?"""
-        recent, inside = clipped(state.recent, min(max(value, -LARGEST), LARGEST))
+        recent, inside = clipped(state.recent, bounded(value))
         state = state._replace(recent=recent, last=(*state.last[-LAST + 1 :], inside))
         if state.latched:  # what counts now is the way back; what was before it has had its say
             left = state.away >= self.enough or self._below(state.last)

@@ -6,8 +6,8 @@ its rate lies below the share asked. There are four verdicts: flat (slow is show
 zero), improving (the lower bound lies above the share), undecided (the noise is too large for so few observations).
 
 Every window is looked at, from the shortest on; the shortest that decides has the word, and only windows of at most
-twice `over` may say that the signal improves. The error budget is spent in
-proportion to the window's span, so that each size of window has the same share of it in a stretch of the run.
+twice `over` may say that the signal improves. The error budget is spent in proportion to the window's span, so that
+each size of window has the same share of it in a stretch of the run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 from lehr.errors import LehrError
 from lehr.rules.estimators import KEPT, Array, Bin, absorbed, clipped, noise_of, windows
+from lehr.schedules.schedule import number
 
 __all__ = ["LEAST", "RISK", "Estimate", "TrendState", "estimate", "estimated", "heard"]
 
@@ -84,8 +85,8 @@ def estimated(state: TrendState, improvement: float, over: float, risk: float = 
 
     Args:
         state: with at least two observations.
-        improvement: the share asked, over `over`.
-        over: in units of position.
+        improvement: the share asked, over `over`; positive.
+        over: in units of position; positive.
         risk: chance of calling a signal flat that improves exactly as asked, in a stretch of ten times `over`.
         best: "min" or "max".
     """
@@ -115,10 +116,7 @@ def estimated(state: TrendState, improvement: float, over: float, risk: float = 
     verdict = np.where(chosen(better), "improving", np.where(bound < 0, "worsening", "flat"))
     level = chosen(w["mean"] - w["slope"] * w["middle"])
     margin = 1.96 * np.sqrt(noise.long_run * (1 / count + chosen(w["middle"]) ** 2 / chosen(w["spread"])))
-    if improvement > 0:
-        more = np.maximum(count * (chosen(reach) / improvement) ** (2 / 3), np.maximum(TIMES * times, LEAST)) - count
-    else:
-        more = np.full(len(sd), np.inf)  # that something stands exactly still is never shown
+    more = np.maximum(count * (chosen(reach) / improvement) ** (2 / 3), np.maximum(TIMES * times, LEAST)) - count
     return Estimate(
         np.where(decided, verdict, "undecided"),
         count,
@@ -147,14 +145,14 @@ def estimate(
 
     Args:
         values: of the signal, oldest first; what is not finite is left out.
-        improvement: the share of the level asked over `over`, as in `improves_less_than`.
-        over: in units of `at`; without `at`, in observations.
+        improvement: the share of the level asked over `over`, between 0 and 1, as in `improves_less_than`.
+        over: positive, in units of `at`; without `at`, in observations.
         at: the step of each value, rising.
         best: "min" or "max".
         risk: see `improves_less_than`.
 
     Raises:
-        LehrError: fewer than three finite values, or as many `at` as there are no values.
+        LehrError: fewer than three finite values, not one `at` a value, or an argument out of its range.
 
     Example:
         >>> import numpy as np
@@ -165,6 +163,11 @@ def estimate(
 
     Source: our choice; see the head of this module.
     """
+    for name, value, high in (("improvement", improvement, 1.0), ("over", over, np.inf), ("risk", risk, 0.5)):
+        if not 0 < number(value, f"estimate({name}=...)") < high:
+            raise LehrError(f"estimate({name}=...) must be above 0 and below {high:g}, got {value!r}")
+    if best not in ("min", "max"):
+        raise LehrError(f"estimate(best=...) must be 'min' or 'max', got {best!r}")
     series = np.asarray(values, dtype=float).ravel()
     places = np.arange(len(series)) if at is None else np.asarray(at, dtype=float).ravel()
     if len(places) != len(series):
