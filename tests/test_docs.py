@@ -17,8 +17,18 @@ import lehr
 from lehr.rules.page import page
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted(module.name for module in pkgutil.walk_packages(lehr.__path__, "lehr."))
-EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+TRAINERS = ("lehr.huggingface", "lehr.ignite", "lehr.keras", "lehr.lightning")  # need more than the extra dev installs
+MODULES = [
+    pytest.param(module.name, marks=pytest.mark.peers) if module.name.startswith(TRAINERS) else module.name
+    for module in pkgutil.walk_packages(lehr.__path__, "lehr.", onerror=lambda name: None)
+]
+EXAMPLES = [
+    *sorted(path.name for path in (ROOT / "examples").glob("*.py")),
+    *(
+        pytest.param(f"trainers/{path.name}", marks=pytest.mark.peers)
+        for path in sorted((ROOT / "examples" / "trainers").glob("*.py"))
+    ),
+]
 
 
 @pytest.mark.parametrize("name", ["lehr", *MODULES])

@@ -17,7 +17,7 @@ from lehr.cli.show import aligned, width
 from lehr.lengths import Horizon
 from lehr.logs import read_trace
 from lehr.replay import Replay, replay
-from lehr.report.extras import needs
+from lehr.extras import needs
 from lehr.report.replay_chart import replay_chart
 from lehr.report.replayed import summary
 from lehr.report.saving import check_suffix, save

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lehr.calibrate import ALLOWED, Calibration
-from lehr.report.extras import needs
+from lehr.extras import needs
 from lehr.report.palette import HUES
 from lehr.rules.common import percent
 from lehr.rules.improves import ImprovesLessThan

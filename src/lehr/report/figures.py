@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
 from lehr.policy import PolicyLike
-from lehr.report.extras import needs
+from lehr.extras import needs
 from lehr.report.facts import Strand, horizon_of, planned, strands
 from lehr.report.palette import inks
 from lehr.report.thin import thinned

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lehr.journal import Event
 from lehr.report.contents import LR, Line, Section, Study, read
-from lehr.report.extras import needs
+from lehr.extras import needs
 from lehr.report.markup import joined
 from lehr.report.panels import View, left_views, right_views, specification
 from lehr.report.passages import content, title

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lehr.replay import Replay
-from lehr.report.extras import needs
+from lehr.extras import needs
 from lehr.report.palette import HUES
 from lehr.report.replayed import (
     ACTS,

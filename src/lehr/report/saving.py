@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lehr.errors import LehrError
-from lehr.report.extras import needs
+from lehr.extras import needs
 
 if TYPE_CHECKING:
     import altair as alt

@@ -180,7 +180,30 @@ class Scheduler(LRScheduler):
             self.last_epoch += 1
             self._step_count += 1
             return
-        self._step(applied, numbers)
+        if not self._driven:
+            self._step(applied, numbers)
+
+    def drive(self) -> Callable[..., None]:
+        """Let a trainer's callback make the steps, where the trainer calls `step()` when and as often as it sees fit.
+
+        From now on `step()` does nothing.
+
+        Returns:
+            What `step` was: a function of the same arguments, to be called after each update.
+
+        Example:
+            >>> import torch
+            >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+            >>> scheduler = Scheduler(optimizer, "linear()", steps=10, count="updates")
+            >>> step = scheduler.drive()
+            >>> optimizer.step(); scheduler.step(); scheduler.t
+            0
+            >>> step(loss=0.7); scheduler.t
+            1
+        """
+        self._controller()
+        self._driven, self._lane = True, CLOSED
+        return self._make_step
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that is needed to go on, as JSON-plain data; `torch.load(weights_only=True)` reads it."""
@@ -279,6 +302,9 @@ class Scheduler(LRScheduler):
 
     # Inside
 
+    def _make_step(self, *, applied: bool = True, **numbers: Any) -> None:
+        self._step(applied, numbers)
+
     def _step(self, applied: bool, numbers: Mapping[str, Any]) -> None:
         self._absorb()
         run, updates = self._controller(), self._updates.taken()
@@ -316,7 +342,7 @@ class Scheduler(LRScheduler):
         """Enter the fast lane if all groups share one LR, it is a float, and nothing listens."""
         run = self._controller()
         self._lane = CLOSED
-        if run.listens or self._count != "calls" or self._calls < WATCHED:
+        if run.listens or self._driven or self._count != "calls" or self._calls < WATCHED:
             return
         table = run.ahead()
         column, at = table.columns["lr"][0], run.t - table.start
@@ -405,6 +431,7 @@ class Scheduler(LRScheduler):
         return f"Scheduler({self.policy!r}, t={self.t})"
 
     _lane: FastLane = CLOSED
+    _driven: bool = False  # whether a trainer's callback makes the steps
     _said: list[float] | None = None  # what somebody wrote into `_last_lr`
 
 
