@@ -16,8 +16,8 @@ from lehr.cli.check import plain_console
 from lehr.cli.show import HEIGHT, aligned, heading, width
 from lehr.difference import Difference
 from lehr.errors import LehrError
-from lehr.lengths import Horizon
 from lehr.extras import needs
+from lehr.lengths import Horizon
 from lehr.report.facts import DEFAULT_STEPS, Facts, Strand, facts_of, planned, strands, unseen
 from lehr.report.wording import short
 

@@ -14,10 +14,10 @@ from rich.text import Text
 from lehr.cli import options
 from lehr.cli.check import WIDEST, plain_console
 from lehr.cli.show import aligned, width
+from lehr.extras import needs
 from lehr.lengths import Horizon
 from lehr.logs import read_trace
 from lehr.replay import Replay, replay
-from lehr.extras import needs
 from lehr.report.replay_chart import replay_chart
 from lehr.report.replayed import summary
 from lehr.report.saving import check_suffix, save

@@ -15,9 +15,9 @@ from lehr.checks import Finding, check
 from lehr.checks.subject import subjects
 from lehr.cli import options
 from lehr.cli.check import plain_console, print_findings
+from lehr.extras import needs
 from lehr.lengths import Horizon
 from lehr.policy import Policy
-from lehr.extras import needs
 from lehr.report.facts import DEFAULT_STEPS, Facts, Strand, facts_of, planned, strands
 from lehr.report.figures import plot
 from lehr.report.rule_words import rule_in_words

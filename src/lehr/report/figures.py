@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lehr.errors import LehrError
+from lehr.extras import needs
 from lehr.lengths import Horizon
 from lehr.policy import PolicyLike
-from lehr.extras import needs
 from lehr.report.facts import Strand, horizon_of, planned, strands
 from lehr.report.palette import inks
 from lehr.report.thin import thinned

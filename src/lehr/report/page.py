@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lehr.extras import needs
 from lehr.journal import Event
 from lehr.report.contents import LR, Line, Section, Study, read
-from lehr.extras import needs
 from lehr.report.markup import joined
 from lehr.report.panels import View, left_views, right_views, specification
 from lehr.report.passages import content, title

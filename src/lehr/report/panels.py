@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lehr.report.contents import LR, TRAINING, VALIDATION, Section
 from lehr.extras import needs
+from lehr.report.contents import LR, TRAINING, VALIDATION, Section
 from lehr.study.stats import CONTROL
 
 __all__ = ["Axis", "View", "left_views", "right_views", "robust_range", "specification"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lehr.replay import Replay
 from lehr.extras import needs
+from lehr.replay import Replay
 from lehr.report.palette import HUES
 from lehr.report.replayed import (
     ACTS,
