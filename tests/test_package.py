@@ -13,7 +13,9 @@ import pytest
 
 import lehr
 
-HEAVY = ["torch", "jax", "keras", "optax", "scipy", "sklearn", "polars", "altair", "rich", "typer", "plotext", "pandas"]
+FRAMEWORKS = ["torch", "jax", "keras", "optax", "flax", "lightning", "transformers", "accelerate", "ignite"]
+TRACKERS = ["tensorboard", "wandb", "mlflow"]
+HEAVY = [*FRAMEWORKS, *TRACKERS, "scipy", "sklearn", "polars", "altair", "rich", "typer", "plotext", "pandas"]
 CORE = [
     "controller",
     "errors",
