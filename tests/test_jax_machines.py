@@ -129,11 +129,11 @@ def parsed(text: str) -> lehr.Policy:
 
 
 @ft.cache
-def drawn(dtype: str = "float32") -> tuple[Numbers, Numbers]:
+def drawn(dtype: str = "float32", runs: int = RUNS, seed: int = 7) -> tuple[Numbers, Numbers]:
     """What is reported in each run, and at which updates: curves, ties, gaps, NaN, negative, huge and tiny numbers."""
-    random, t = np.random.default_rng(7), np.arange(STEPS)
-    numbers: Numbers = {name: np.empty((RUNS, STEPS), dtype) for name in NAMES}
-    for run in range(RUNS):
+    random, t = np.random.default_rng(seed), np.arange(STEPS)
+    numbers: Numbers = {name: np.empty((runs, STEPS), dtype) for name in NAMES}
+    for run in range(runs):
         noise = 10.0 ** random.uniform(-4, -0.5)
         loss = 1 + np.exp(-t / 10 ** random.uniform(0.5, 2.2)) + noise * random.standard_normal(STEPS)
         dip = 0.4 * ((t > 120) & (t < 150))
@@ -159,8 +159,8 @@ def drawn(dtype: str = "float32") -> tuple[Numbers, Numbers]:
                 loss = random.choice([1.0, 2.0, 0.5, 0.0, -1.0, 0.999, 0.99, 0.9], STEPS)
         for name, values in zip(NAMES, (loss, accuracy, distance, alignment), strict=True):
             numbers[name][run] = values
-    shares = random.choice([1.0, 0.7, 0.1], (RUNS, 1))
-    return numbers, {name: random.random((RUNS, STEPS)) < shares for name in NAMES}
+    shares = random.choice([1.0, 0.7, 0.1], (runs, 1))
+    return numbers, {name: random.random((runs, STEPS)) < shares for name in NAMES}
 
 
 class Decisions(NamedTuple):
