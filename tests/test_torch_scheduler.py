@@ -75,7 +75,7 @@ def test_it_is_an_lr_scheduler_that_leaves_the_optimizer_s_methods_alone(make: A
 
 def test_it_has_every_public_name_of_the_controller() -> None:
     for_adapters = {"listens", "governed", "ahead", "glide", "advance", "adopt", "add_group", "ended", "learn"}
-    for_adapters |= {"bases", "states", "gathered", "evaluated"}
+    for_adapters |= {"bases", "states", "gathered", "evaluated", "quiet"}
     scheduler, run = Scheduler(sgd(), "cosine()", steps=10), lehr.start("cosine()", lr=0.1, steps=10)
     names = {name for name in dir(run) if not name.startswith("_")} - for_adapters
     assert names <= set(dir(scheduler))

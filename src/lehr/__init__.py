@@ -14,13 +14,14 @@ Example:
 from typing import TYPE_CHECKING, Any
 
 from lehr import schedules
+from lehr import trackers as trackers
 from lehr.calibrate import Calibration, calibrate
 from lehr.checks import Finding, check
 from lehr.controller import Controller, start
 from lehr.converters import Conversion, convert
 from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
-from lehr.journal import Event, Journal
+from lehr.journal import Event, Journal, Listener
 from lehr.lengths import Horizon, Length
 from lehr.logs import read_trace
 from lehr.policy import Bind, Groups, Policy, bind, groups
@@ -76,6 +77,7 @@ __all__ = [
     "LehrError",
     "LehrWarning",
     "Length",
+    "Listener",
     "Policy",
     "Replay",
     "Rule",

@@ -20,7 +20,7 @@ from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
 from lehr.explain import finished, why_now, why_then
 from lehr.gather import Gathering, Keep, Window
-from lehr.journal import Event, Journal
+from lehr.journal import Event, Journal, Listener, check_listener
 from lehr.lengths import Horizon, check_horizon, whole_steps
 from lehr.plan import Plan, PolicyState, Track
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
@@ -139,7 +139,7 @@ class Controller:
         self._carry_out = carry_out
         self._heed = heed  # an adapter hears what the rules hear, before them
         self._on_change: OnChange = as_on_change(on_change)
-        self._subscribers: dict[str, list[Callable[..., None]]] = {"events": [], "steps": []}
+        self._subscribers = _nobody()
         self._reports = Reports(strict)
         self._share = share
         self._gathering = Gathering(keep, always=share is not None)
@@ -218,16 +218,41 @@ class Controller:
         else:
             self._show(Observation(self.t, heard, False))
 
-    def subscribe(self, function: Callable[..., None], on: Literal["events", "steps"] = "events") -> Callable[[], None]:
+    def subscribe(
+        self, function: Callable[..., None] | Listener, on: Literal["events", "steps"] = "events"
+    ) -> Callable[[], None]:
         """Have `function` called: with each event, or with (step, LRs, numbers) of each update and report.
+
+        Args:
+            function: it; or a `Listener`, such as those of `lehr.trackers`, which hears of updates and events.
+            on: what a function is called with.
 
         Returns:
             A function that ends the subscription.
+
+        Raises:
+            LehrError: it is neither a function nor a listener, or what it wants to hear cannot be.
         """
-        if on not in self._subscribers:
+        if on not in ("events", "steps"):
             raise LehrError(f"subscribe(on=...) must be 'events' or 'steps', got {on!r}")
-        self._subscribers[on].append(function)
-        return lambda: self._subscribers[on].remove(function) if function in self._subscribers[on] else None
+        joined: dict[str, Any] = {on: function}
+        if isinstance(function, Listener):
+            check_listener(function, on)
+            joined = {"updates": function, "events": function.event}
+        elif not callable(function):
+            raise LehrError(
+                f"subscribe(...) needs a function, or a listener with every, update and event; got {function!r}"
+            )
+        subscribers = self._subscribers
+        for name, one in joined.items():
+            subscribers[name].append(one)
+
+        def end() -> None:
+            for name, one in joined.items():
+                if one in subscribers[name]:
+                    subscribers[name].remove(one)
+
+        return end
 
     def finish(self) -> str:
         """Say that the run has ended, and journal how much of the schedule it saw.
@@ -267,6 +292,10 @@ class Controller:
         """Those of them that are obtained by calling a function."""
         return {name for name, _ in self._evaluations}
 
+    def quiet(self, most: int) -> int:
+        """How many updates, from the next one on, no listener wants to hear of; at most `most`."""
+        return min((-self.t % listener.every for listener in self._subscribers["updates"]), default=most)
+
     def ended(self, step: int) -> bool:
         """Whether the run would be over at `step`, as things stand."""
         return self._table.end is not None and step >= self._table.end
@@ -285,13 +314,15 @@ class Controller:
     def advance(self, count: int, numbers: Mapping[str, float]) -> None:
         """Advance by `count` applied updates; the numbers belong to the last of them. `step` is this with 1."""
         self._last = self.hyper
-        if not self.listens:
-            self.t += count
-            return
         t = self.t + count - 1
+        if not self.listens:
+            self.t = t + 1
+            self._tell_listeners(t, count)
+            return
         heard = self._heard(t, numbers)
         heard |= self._heard(t, self._evaluated(t, count))
         self.t = t + 1
+        self._tell_listeners(t, count)
         if self._subscribers["steps"]:
             self._tell("steps", t, self._last["lr"], heard)
         if not self._gathering.waits:
@@ -418,7 +449,7 @@ class Controller:
         notes: list[str] = []
         twin = copy.copy(self)
         twin.events, twin._reports, twin._gathering = Journal(), Reports(strict=False), copy.copy(self._gathering)
-        twin._subscribers = {"events": [], "steps": []}
+        twin._subscribers = _nobody()
         twin._warn = lambda key, words: notes.append(words)  # type: ignore[method-assign]
         twin.replan(policy, steps=steps, horizon=horizon, no_jump=no_jump)
         return compared(self._in_force(), twin._in_force(), self.t, target, group, notes)
@@ -634,9 +665,33 @@ class Controller:
         if self.events.add(event):
             self._tell("events", event)
 
+    def _tell_listeners(self, t: int, count: int) -> None:
+        """Tell of update t, the last of `count`, those who want to hear of one of them."""
+        due = [one for one in self._subscribers["updates"] if t // one.every > (t - count) // one.every]
+        if not due or self._last is None:
+            return
+        names = _names(self._groups)
+        gains = dict.fromkeys(names, 1.0)
+        for track in self._tracks:
+            if track.target == "lr":
+                gains |= {names[i]: gain for i, gain in zip(track.groups, track.state.gains, strict=True)}
+        for listener in due:
+            listener.update(t, dict(zip(names, self._last["lr"], strict=True)), dict(gains))
+
     def _tell(self, on: str, *content: Any) -> None:
         for function in list(self._subscribers[on]):
             function(*content)
+
+
+def _nobody() -> dict[str, list[Any]]:
+    """Who hears what: functions events or steps, listeners updates."""
+    return {"events": [], "steps": [], "updates": []}
+
+
+def _names(groups: Sequence[Facts]) -> list[str]:
+    """Of the groups, for listeners: their own if each has another one, else their indices."""
+    names = [str(group.get("name") or "") for group in groups]
+    return names if all(names) and len(set(names)) == len(names) else [str(i) for i in range(len(names))]
 
 
 def _base(value: Any, name: str) -> float:

@@ -14,7 +14,7 @@ from lehr.policy import Bind, Groups, Policy
 from lehr.state import Remembered, check, facts, read
 from lehr.text import as_policy, read_back
 
-__all__ = ["OnChange", "Saved", "as_on_change", "changes", "unless_saved"]
+__all__ = ["OnChange", "Saved", "as_on_change", "changes", "mode_for_trainer", "unless_saved"]
 
 OnChange = Literal["error", "keep_saved", "use_new", "use_new_no_jump"]
 ON_CHANGE = ("error", "keep_saved", "use_new", "use_new_no_jump")
@@ -82,6 +82,35 @@ def changes(saved: Saved, policy: Policy | Groups | Bind, horizon: Horizon, base
         for name in bases.keys() & saved.bases.keys()
         if kept[name] != saved.bases[name]
     ]
+
+
+def mode_for_trainer(
+    state: Mapping[str, Any], policy: Policy | Groups | Bind, horizon: Horizon, bases: Bases
+) -> OnChange:
+    """What to do about a saved run if a trainer says how long the run is, as it may be longer now.
+
+    Args:
+        state: what is to be loaded.
+        policy: as it is now.
+        horizon: likewise; the trainer's.
+        bases: likewise.
+
+    Returns:
+        "use_new_no_jump" if nothing but the horizon differs, else "error".
+
+    Raises:
+        LehrError: not a state of Lehr's; or the LR had come down to 0, from where it cannot go on without a jump.
+    """
+    saved = Saved.of(state, len(bases["lr"]))
+    if changes(saved, policy, saved.horizon, bases):
+        return "error"
+    if saved.horizon != horizon and saved.step > 0 and any(saved.bases["lr"]) and not any(saved.values["lr"]):
+        raise LehrError(
+            f"the saved run has come down to an LR of 0 at step {saved.step} of its {facts(saved.horizon)}; with "
+            f"{facts(horizon)} it cannot go on from there without a jump. Say on_change='use_new' for the new curve at "
+            "this step, or begin a new run from the saved weights"
+        )
+    return "use_new_no_jump"
 
 
 def unless_saved(bases: Bases, saved: Saved) -> dict[str, tuple[float, ...]]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lehr.errors import LehrError
-from lehr.logs.log import Log, read_cells
+from lehr.logs.log import Log
+from lehr.logs.long import log_of
 
 __all__ = ["read", "recognises"]
 
@@ -27,8 +28,7 @@ def read(text: str, path: str) -> Log:
         LehrError: a line before the last is no JSON object, or a column holds more than numbers.
     """
     objects = list(_listed(text, path) if text.lstrip().startswith("[") else _columns(text) or _lines(text, path))
-    rows, left_out = read_cells(((place, dict(_flat(row, ""))) for place, row in objects), path)
-    return Log("jsonl", rows, left_out)
+    return log_of("jsonl", ((place, dict(_flat(row, ""))) for place, row in objects), path)
 
 
 def _lines(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:

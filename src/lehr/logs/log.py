@@ -28,6 +28,7 @@ class Log(NamedTuple):
     notes: Sequence[str] = ()
     facts: Mapping[str, int] = {}  # of the run, as `lehr.Horizon` takes them
     first: int = 0  # the number that the file gives to the first update
+    step: str | None = None  # the column that counts steps, where the format itself says so
 
     @property
     def columns(self) -> list[str]:

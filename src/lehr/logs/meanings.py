@@ -59,6 +59,7 @@ def meanings(log: Log, path: str, chosen: Mapping[str, str]) -> Meanings:
                 f"columns={{{name!r}: {column!r}}}: {path} has no column {column!r} with numbers; there are "
                 f"{', '.join(map(repr, log.columns))}{hint}"
             )
+    chosen = chosen if log.step is None else {"step": log.step, **chosen}
     plain = _without_run(log.columns)
     free = [column for column in log.columns if column not in chosen.values()]
 
@@ -71,8 +72,8 @@ def meanings(log: Log, path: str, chosen: Mapping[str, str]) -> Meanings:
             raise _ambiguous(path, name, distinct)
         return found[0] if found else None
 
-    step = find("step", lambda key: bool(STEP.fullmatch(key)))
-    lrs = _lrs(find, [column for column in free if SOME_LR.search(_key(plain[column]))])
+    step = find("step", lambda key: bool(STEP.fullmatch(key)), "lehr_step".__eq__)
+    lrs = _lrs(find, {c: plain[c] for c in free if "lr" not in chosen and SOME_LR.search(_key(plain[c]))})
     loss = find("loss", "loss".__eq__, TRAINING_LOSS.__contains__, _is_training_loss)
     epoch = find("epoch", EPOCH.__contains__) if step is None else None
     names = {column: name for name, column in chosen.items() if name not in ("step", "lr")}
@@ -96,8 +97,18 @@ def python_name(column: str) -> str:
     return f"{name}_" if iskeyword(name) or name in UNREPORTABLE else name
 
 
-def _lrs(find: Callable[..., str | None], candidates: Sequence[str]) -> tuple[str, ...]:
-    """The columns of the groups' LRs: one, or several that differ in a number alone."""
+def _lrs(find: Callable[..., str | None], candidates: Mapping[str, str]) -> tuple[str, ...]:
+    """The columns of the groups' LRs: those of Lehr's trackers, one, or several that differ in a number alone.
+
+    Args:
+        find: finds the one column that is meant.
+        candidates: column → its name without that of its run.
+    """
+    mine = [column for column, name in candidates.items() if name.startswith("lehr/lr/")]
+    if not mine:
+        mine = [column for column, name in candidates.items() if name == "lehr/lr"]
+    if mine:
+        return tuple(mine)
     numbered = {re.sub(r"\d+", "#", column) for column in candidates}
     if len(candidates) > 1 and len(numbered) == 1 and "#" in next(iter(numbered)):
         return tuple(sorted(candidates, key=lambda column: [int(digits) for digits in re.findall(r"\d+", column)]))

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import numpy as np
 
 from lehr.errors import LehrError
-from lehr.logs import jsonl, table, trainer_state
+from lehr.logs import jsonl, mlruns, parquet, table, tensorboard, trainer_state
+from lehr.logs.folders import log_in
 from lehr.logs.log import Log, Row
 from lehr.logs.meanings import UNREPORTABLE, Meanings, meanings
 from lehr.logs.steps import steps_of
@@ -30,7 +32,10 @@ OWN = re.compile(r'\s*\{\s*"header"\s*:')
 
 
 def read_trace(path: str | Path, *, columns: Mapping[str, str] | None = None) -> Trace:
-    r"""Read the log of a run: Lehr's own trace, jsonl, csv, or the `trainer_state.json` of Hugging Face's Trainer.
+    r"""Read the log of a run, whoever wrote it, as a trace.
+
+    It may be Lehr's own, csv, jsonl, parquet, TensorBoard's event files, the metrics in MLflow's file store, or the
+    `trainer_state.json` of Hugging Face's Trainer.
 
     The columns of step, LR and loss are found by their usual names; of a training loss under another name
     (`train/loss`) the column is called `loss`. All other columns keep their names, made names of Python: `eval/loss`
@@ -38,7 +43,8 @@ def read_trace(path: str | Path, *, columns: Mapping[str, str] | None = None) ->
     observation. Where a log counts epochs alone, an epoch is a step; where it counts nothing, a row is one.
 
     Args:
-        path: of the file; what it is shows from its content.
+        path: of the file; what it is shows from its content. Or of a folder with one log in it: Lightning's, the
+            Trainer's, TensorBoard's or a run of MLflow's file store.
         columns: name in the trace → column of the log, where names do not tell: `columns={"loss": "train/loss_ce"}`;
             the names `step`, `loss` and `lr` have their meaning.
 
@@ -47,8 +53,9 @@ def read_trace(path: str | Path, *, columns: Mapping[str, str] | None = None) ->
         numbers that were left out, and notes on what had to be decided.
 
     Raises:
-        LehrError: the file cannot be read or is no log; several columns could be the step, the loss or the LR; the
-            steps go back; or a column holds more than numbers.
+        LehrError: the file cannot be read or is no log; a folder holds none, or several; several columns could be the
+            step, the loss or the LR; the steps go back; or a column holds more than numbers.
+        MissingExtra: event files need tensorboard, and parquet needs polars: `pip install 'lehr[logs]'`.
 
     Example:
         >>> import tempfile
@@ -67,27 +74,43 @@ def read_trace(path: str | Path, *, columns: Mapping[str, str] | None = None) ->
             raise LehrError(f"columns={{name: column}}: a name must be one of Python's, got {shown(name)}")
         if name in UNREPORTABLE and name not in ("step", "lr"):
             raise LehrError(f"columns={{{name!r}: ...}}: {name!r} has another meaning; choose another name")
-    text = _text(path)
+    place = log_in(Path(path)) if Path(path).is_dir() else Path(path)
+    log = _log(place)
+    if log is None:
+        return _own(place, chosen)
+    return _trace(log, meanings(log, str(place), chosen), str(place))
+
+
+def _log(place: Path) -> Log | None:
+    """What is in a file, or in a folder of files that are one log; None if it is a trace of Lehr's."""
+    if place.is_dir():
+        return tensorboard.read(place) if any(place.glob(tensorboard.FILES)) else mlruns.read(place)
+    try:
+        content = place.read_bytes()
+    except OSError as error:
+        raise LehrError(f"cannot read {str(place)!r}: {error.strerror or error}; give the path of a log") from error
+    if tensorboard.recognises(content):
+        return tensorboard.read(place)
+    if parquet.recognises(content):
+        return parquet.read(content, str(place))
+    text = _text(content, place)
     if OWN.match(text):
-        return _own(path, chosen)
+        return None
+    if mlruns.recognises(text):
+        return mlruns.read(place)
     for form in FORMATS:
         if form.recognises(text):
-            log = form.read(text, str(path))
-            return _trace(log, meanings(log, str(path), chosen), str(path))
+            return cast(Log, form.read(text, str(place)))
     raise LehrError(
-        f"{path} is no log that can be read; there are traces of Lehr, jsonl, csv (with the names of its columns in "
-        "the first line) and trainer_state.json. Export other logs, such as those of TensorBoard, as csv"
+        f"{place} is no log that can be read; there are traces of Lehr, csv (with the names of its columns in the "
+        "first line), jsonl, parquet, trainer_state.json and event files of TensorBoard. Export other logs as csv"
     )
 
 
-def _text(path: str | Path) -> str:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise LehrError(f"cannot read {str(path)!r}: {error.strerror or error}; give the path of a log") from error
+def _text(content: bytes, path: Path) -> str:
     text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig", errors="replace")
     if "\0" in text[:4096]:
-        raise LehrError(f"{path} is a binary file; export the log as csv or jsonl")
+        raise LehrError(f"{path} is a binary file; export the log as csv, jsonl or parquet")
     if not text.strip():
         raise LehrError(f"{path} is empty; give the log of a run that has begun")
     return text.replace("\r\n", "\n").replace("\r", "\n")

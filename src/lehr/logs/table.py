@@ -10,7 +10,8 @@ import io
 from collections.abc import Iterator
 
 from lehr.errors import LehrError
-from lehr.logs.log import Log, read_cells
+from lehr.logs.log import Log
+from lehr.logs.long import log_of
 
 __all__ = ["read", "recognises"]
 
@@ -49,12 +50,13 @@ def read(text: str, path: str) -> Log:
     again = next((number for number, line in lines if line == header), None)
     if again is not None:
         raise LehrError(f"{path}: line {again} is the first line again, so another run begins there; keep one of them")
-    rows, left_out = read_cells(_cells(names, lines, path), path)
+    log = log_of("csv", _cells(names, lines, path), path, notes)
     ranges = {name for name in names for end in RANGES if name.endswith(end) and name.removesuffix(end) in names}
-    rows = [row._replace(numbers={n: v for n, v in row.numbers.items() if n not in ranges}) for row in rows]
-    if ranges:
-        notes.append(f"ranges of other columns were left out: {', '.join(name for name in names if name in ranges)}")
-    return Log("csv", rows, left_out, notes)
+    if not ranges:
+        return log
+    rows = [row._replace(numbers={n: v for n, v in row.numbers.items() if n not in ranges}) for row in log.rows]
+    told = f"ranges of other columns were left out: {', '.join(name for name in names if name in ranges)}"
+    return log._replace(rows=rows, notes=[*log.notes, told])
 
 
 def _cells(names: list[str], lines: list[tuple[int, list[str]]], path: str) -> Iterator[tuple[int, dict[str, str]]]:

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lehr.controller import Controller, OnChange
 from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
-from lehr.journal import Journal
+from lehr.journal import Journal, Listener
 from lehr.lengths import Horizon, LengthLike, check_horizon
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.text import as_policy
@@ -52,8 +52,9 @@ class Scheduler(LRScheduler):
         on_change: what `load_state_dict` does if policy, horizon or base LR are not the saved ones: "error",
             "keep_saved", "use_new" or "use_new_no_jump".
         count: what advances. "calls": each `step()` is one update. "updates": each real update of the optimiser since
-            the last call, so that calling too often, or an epoch late, is harmless; a fused optimiser under GradScaler
-            runs its hooks for skipped updates too, and needs `step(applied=...)`. "epochs": each `step()` is one epoch.
+            the last call, so that calling too often, or an epoch late, is harmless, and updates that `GradScaler` skips
+            do not count (of a fused optimiser the host learns that from the device, as of any other). "epochs": each
+            `step()` is one epoch.
         strict: whether two different reports of one number at one step are an error instead of a warning.
         ranks: whether the rules of all ranks decide alike, where torch.distributed is initialised and there are rules.
             Then the ranks speak with each other in `step()` at the policy's cadence (by default at every update), and
@@ -211,7 +212,9 @@ class Scheduler(LRScheduler):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], on_change: OnChange | None = None) -> None:
         """Go on from a saved state, in any order relative to the optimiser. See `Controller.load_state_dict`."""
-        self._controller().load_state_dict(state_dict, on_change)
+        run = self._controller()
+        self._lane = CLOSED  # it stands where the run stood
+        run.load_state_dict(state_dict, on_change)
         self._groups = self.optimizer.param_groups
         self._updates.taken()
         if self._snapshots is not None:
@@ -276,7 +279,9 @@ class Scheduler(LRScheduler):
         self._controller().observe(**numbers)
         self._write()
 
-    def subscribe(self, function: Callable[..., None], on: Literal["events", "steps"] = "events") -> Callable[[], None]:
+    def subscribe(
+        self, function: Callable[..., None] | Listener, on: Literal["events", "steps"] = "events"
+    ) -> Callable[[], None]:
         """See `Controller.subscribe`."""
         end = self._controller().subscribe(function, on)
         self._enter_lane()
@@ -307,7 +312,9 @@ class Scheduler(LRScheduler):
 
     def _step(self, applied: bool, numbers: Mapping[str, Any]) -> None:
         self._absorb()
-        run, updates = self._controller(), self._updates.taken()
+        run = self._controller()
+        asked = self._count == "updates" or self._calls < WATCHED
+        updates = self._updates.taken() if asked else self._updates.passed()
         if applied and (updates > 0 or self._count != "updates"):
             count = updates if self._count == "updates" else 1
             if self._count == "epochs":
@@ -339,16 +346,19 @@ class Scheduler(LRScheduler):
         return self._run
 
     def _enter_lane(self) -> None:
-        """Enter the fast lane if all groups share one LR, it is a float, and nothing listens."""
+        """Enter the fast lane, up to the next update of which a listener wants to hear, if all groups share one LR, it
+        is a float, and nobody reads what is reported.
+        """
         run = self._controller()
         self._lane = CLOSED
         if run.listens or self._driven or self._count != "calls" or self._calls < WATCHED:
             return
         table = run.ahead()
         column, at = table.columns["lr"][0], run.t - table.start
+        quiet = run.quiet(len(column))
         everything = [("lr", i) for i in range(len(self._groups))]
-        if list(self._written) == everything and all(w is column[at] for w in self._written.values()):
-            self._lane = FastLane(self._groups, column, table.start, at)
+        if quiet and list(self._written) == everything and all(w is column[at] for w in self._written.values()):
+            self._lane = FastLane(self._groups, column[at : at + quiet + 1], run.t, 0)
 
     def _absorb(self) -> None:
         """Take notice of what happened to the groups since they were written: restores, late groups, hand edits."""

@@ -1,7 +1,8 @@
 """Signals that only model and optimiser know: how large the gradient is, whether updates agree, how far it all went.
 
 Each is a number on the model's device, reported like a loss: `sched.step(loss=loss, grad_norm=grad_norm(parameters))`.
-None waits for the device. With data-parallel training every rank finds the same number; sharded parameters are refused.
+None waits for the device. With data-parallel training every rank finds the same number. The norm of sharded gradients
+(FSDP2) is added up over the ranks; the other signals refuse sharded parameters.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def grad_norm(parameters: Iterable[torch.Tensor]) -> torch.Tensor:
 
     Args:
         parameters: those of the model. What has no gradient is left out; call it before `zero_grad`, and before
-            clipping if the unclipped norm is wanted (`clip_grad_norm_` returns the same number).
+            clipping if the unclipped norm is wanted (`clip_grad_norm_` returns the same number). Where they are sharded
+            over ranks, all ranks must call it, as they speak with each other.
 
     Raises:
         LehrError: no parameter has a gradient.
@@ -39,8 +41,8 @@ def grad_norm(parameters: Iterable[torch.Tensor]) -> torch.Tensor:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
         raise LehrError("grad_norm(parameters) found no gradient; call it after backward() and before zero_grad()")
-    _whole(gradients)
-    return torch.nn.utils.get_total_norm(gradients)
+    norm = torch.nn.utils.get_total_norm(gradients)
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # a DTensor
 
 
 class Hypergradient:
