@@ -78,3 +78,18 @@ def test_readmes_rules_make_a_policy() -> None:
 def test_the_page_of_the_rules_is_up_to_date() -> None:
     written = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
     assert written == page(), "python -m lehr.rules.page > docs/rules.md"
+
+
+def test_every_line_of_the_table_of_trainers_is_shown_by_a_test() -> None:
+    page = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "::" in line]
+    assert len(rows) > 20
+    for row in rows:
+        file, _, name = row.split("|")[-2].strip().partition("::")
+        text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert re.search(rf"^def {name}\(", text, flags=re.MULTILINE), row
+
+
+def test_the_snippets_for_trainers_are_python() -> None:
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "trainers.md").read_text(), flags=re.DOTALL):
+        compile(block, "trainers.md", "exec")
