@@ -31,6 +31,7 @@ EXAMPLES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit")  # ignite uses what torch has deprecated
 @pytest.mark.parametrize("name", ["lehr", *MODULES])
 def test_doctests(name: str) -> None:
     module = importlib.import_module(name)
