@@ -1,5 +1,6 @@
 """What tests share: the schedules and runs that every conformance battery goes through, and hypothesis's profile."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from lehr.schedules.catalogue import CATALOGUE, EXAMPLE_FUNCTIONS
 from lehr.text import parse
 
 TESTS = Path(__file__).parent
+os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras's own default is not installed
 Command = Callable[..., tuple[int, str, str]]
 
 hypothesis.settings.register_profile("lehr", deadline=None, derandomize=True, database=None)
