@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from huggingface_digits import HELD_OUT, LOG, TRAIN, Classifier, Digits, accuracy, arguments, sgd, watched
+from huggingface_digits import HELD_OUT, LOG, LR, TRAIN, Classifier, Digits, accuracy, arguments, sgd, watched
 from lehr.torch import Scheduler
 
 ACCUMULATE, EPOCHS = 2, 3
@@ -23,6 +23,8 @@ LOGGED_POLICY = (
     "Policy(warmup('10%').then(cosine(to=0.1)), rules=[when(loss.reaches(1.2)).scale(0.5), "
     "when(metric('eval_accuracy', best='max').reaches(0.7)).scale(0.7)])"
 )
+
+SAVED_POLICY = "Policy(constant(), rules=[when(metric('eval_accuracy', best='max').reaches(0.6)).scale(0.7)])"
 
 
 def by_hand(scheduler_of: Any, overflow: int | None = None, folder: str = "") -> dict[str, Any]:
@@ -73,7 +75,9 @@ def by_hand(scheduler_of: Any, overflow: int | None = None, folder: str = "") ->
     return done
 
 
-def by_trainer(kind: str, folder: str) -> dict[str, Any]:
+def by_trainer(
+    kind: str, folder: str, policy: str = LOGGED_POLICY, at: str | None = None, **saving: Any
+) -> dict[str, Any]:
     """transformers' Trainer, or ours that hears every loss."""
     from transformers import Trainer, TrainerCallback
 
@@ -84,7 +88,7 @@ def by_trainer(kind: str, folder: str) -> dict[str, Any]:
     losses: list[float] = []
     usual: dict[str, Any] = {"train_dataset": Digits(TRAIN), "eval_dataset": Digits(HELD_OUT)}
     usual["compute_metrics"] = accuracy
-    given: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": LOG, "per_device_eval_batch_size": 100}
+    given: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": LOG, "per_device_eval_batch_size": 100, **saving}
     lrs: list[float] = []
     if kind == "policy":
 
@@ -103,7 +107,7 @@ def by_trainer(kind: str, folder: str) -> dict[str, Any]:
     else:
         optimizer = sgd(model)
         lrs = watched(optimizer)
-        scheduler = Late(optimizer, LOGGED_POLICY)
+        scheduler = Late(optimizer, policy)
         trainer = Trainer(
             model,
             arguments(folder, **given),
@@ -111,7 +115,7 @@ def by_trainer(kind: str, folder: str) -> dict[str, Any]:
             callbacks=[Feedback()],
             **usual,
         )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=at)
     return {
         "lrs": lrs,
         "losses": losses,
@@ -140,6 +144,17 @@ def main() -> None:
     played["warned"] = [str(item.message) for item in caught]
     for kind in ("logged", "policy"):
         played[kind] = by_trainer(kind, tempfile.mkdtemp())
+    saving: dict[str, Any] = {
+        "eval_steps": 1,
+        "logging_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "max_steps": 12,
+    }
+    played["whole"] = by_trainer("logged", str(out / "trainer"), SAVED_POLICY, **saving)
+    played["from"] = sum(lr == LR for lr in played["whole"]["lrs"]) - 1  # saved right after what made the rule fire
+    at = str(out / "trainer" / f"checkpoint-{played['from']}")
+    played["resumed"] = by_trainer("logged", tempfile.mkdtemp(), SAVED_POLICY, at, **saving)
     (out / f"{rank}.json").write_text(json.dumps(played))
 
 

@@ -17,7 +17,7 @@ import accelerate_worker
 import lehr
 from accelerate_worker import LOGGED_POLICY, LOSS_POLICY, by_hand
 from huggingface_digits import LR, TRAIN, Classifier, Digits, sgd, watched
-from lehr.torch import Scheduler
+from lehr.torch import Scheduler, dropin
 
 pytestmark = [pytest.mark.peers, pytest.mark.frameworks]
 
@@ -119,6 +119,21 @@ def test_what_accelerate_reads_and_writes_beside_the_calls_changes_nothing() -> 
         assert scheduler.get_last_lr() == alone.lrs
 
 
+@pytest.mark.parametrize("make", [ours, lambda optimizer, steps: dropin.CosineAnnealingLR(optimizer, steps)])
+def test_the_wrapper_of_a_prepared_optimizer_is_looked_through(make: Any) -> None:
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    inner = sgd(Classifier())
+    optimizer = accelerator.prepare(accelerator.prepare(inner))
+    scheduler = make(optimizer, 10)
+    assert scheduler.optimizer is inner is not optimizer
+    optimizer.step()
+    scheduler.step()
+    assert scheduler.t == 1
+    assert optimizer.param_groups[0]["lr"] == scheduler.lr
+
+
 # Two processes
 
 
@@ -187,3 +202,11 @@ def test_the_policy_trainer_hears_the_mean_loss_of_both_processes_at_every_updat
         losses = [float(sum(torch.tensor(loss) for loss in losses[first:last])) for losses in parts]
         run.step(loss=sum(losses) / 2)
     assert [event.kind for event in run.events if event.kind == "rule"]
+
+
+def test_a_checkpoint_of_two_processes_holds_what_was_evaluated_right_before_it(two: list[dict[str, Any]]) -> None:
+    for each in two:
+        whole, resumed, at = each["whole"], each["resumed"], each["from"]
+        assert resumed["lrs"] == whole["lrs"][at:]
+        steps = [event.split(":")[0] for event in whole["fired"]]
+        assert f"step {at + 1}" in steps, "a rule fired by what was told right before the checkpoint"

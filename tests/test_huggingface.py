@@ -351,9 +351,16 @@ def test_feedback_refuses_a_scheduler_that_is_not_lehrs(tmp_path: Path) -> None:
         trainer.train()
 
 
+@pytest.mark.parametrize("given", [{"logging_strategy": "no"}, {"logging_steps": 500, "eval_steps": 5}])
+def test_a_rule_that_waits_for_a_loss_needs_logs(tmp_path: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(lehr.LehrError, match="rules read the loss, but in 30 steps none is logged: set logging"):
+        Training(tmp_path, **given).run()
+
+
 def test_a_rule_that_waits_for_an_evaluation_needs_one(tmp_path: Path) -> None:
-    with pytest.raises(lehr.LehrError, match="rules read eval_accuracy, but nothing is evaluated: set eval_strategy"):
-        Training(tmp_path, eval_strategy="no").run()
+    for given in ({"eval_strategy": "no"}, {"eval_steps": 500}):
+        with pytest.raises(lehr.LehrError, match="rules read eval_accuracy, but nothing is evaluated: set eval_str"):
+            Training(tmp_path, **given).run()
 
 
 @pytest.mark.parametrize("given", [{"steps": 10}, {"count": "calls"}, {"horizon": lehr.Horizon(steps=3)}, {"nope": 1}])

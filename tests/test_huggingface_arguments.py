@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,26 @@ def test_without_the_flag_it_is_a_plain_trainer(tmp_path: Path) -> None:
     trainer.train()
     assert lrs == [LR] * 30
     assert isinstance(trainer.lr_scheduler, torch.optim.lr_scheduler.LambdaLR)
+
+
+@pytest.mark.parametrize("policy", ["", "cosine()"])
+def test_losses_are_not_kept_for_longer_than_an_update(tmp_path: Path, policy: str) -> None:
+    from lehr.huggingface import PolicyArguments, PolicyTrainer
+
+    made: list[Any] = []
+    living: list[int] = []
+
+    class Noting(PolicyTrainer):
+        def training_step(self, *args: Any, **kwargs: Any) -> Any:
+            loss = super().training_step(*args, **kwargs)
+            made.append(weakref.ref(loss))
+            living.append(sum(one() is not None for one in made))
+            return loss
+
+    args = arguments(tmp_path, PolicyArguments, lr_policy=policy)
+    Noting(Classifier(), args, train_dataset=Digits(TRAIN)).train()
+    assert len(made) == 80
+    assert max(living) <= 4
 
 
 def test_a_loss_that_is_not_finite_is_heard_where_the_logs_hide_it(tmp_path: Path) -> None:

@@ -217,11 +217,8 @@ def test_a_run_that_was_stopped_stays_stopped_when_it_is_resumed() -> None:
 
 def test_rules_hear_whatever_is_made_of_the_output() -> None:
     policy = "Policy(constant(), rules=[when(metric('norm', best='min').reaches(0)).stop()])"
-    fit, heard = (
-        Fit(policy, overflow=0, output_transform=lambda x, y, y_pred, loss: {"loss": loss, "norm": 2 * loss}),
-        [],
-    )
-    fit.attach()
+    fit = Fit(policy, overflow=0, output_transform=lambda x, y, y_pred, loss: {"loss": loss, "norm": 2 * loss}).attach()
+    heard: list[Any] = []
     fit.scheduler.subscribe(lambda step, lrs, numbers: heard.append(numbers), on="steps")
     fit.run()
     both = [numbers for numbers in heard if "norm" in numbers]
@@ -292,6 +289,15 @@ def test_the_horizon_is_what_the_trainer_does(epochs: int, micro: int, updates: 
     horizon = ours().horizon(batches(), epochs=epochs, accumulate=micro)
     assert horizon.steps == len(lrs) == updates
     assert horizon.steps_per_epoch == (None if 10 % micro else 10 // micro)
+
+
+def test_where_it_cannot_be_first_it_says_what_to_do() -> None:
+    class Other:  # an engine whose handlers lie elsewhere
+        def add_event_handler(self, *_: Any) -> None: ...
+
+    feedback = ours().Feedback(Scheduler(made()[1], "cosine()", steps=9, count="updates"))
+    with pytest.warns(lehr.errors.LehrWarning, match="before you add a Checkpoint"):
+        feedback.attach(Other())
 
 
 def test_a_missing_ignite_names_the_line_that_installs_it() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import jax
@@ -16,52 +13,10 @@ import pytest
 
 import lehr
 import lehr.jax
+from jax_hosted_task import ACCURACY, LOSSES, ONE, POLICY, STEPS, bare, fired, scan, start
 from lehr.errors import LehrError
 
 pytestmark = pytest.mark.frameworks
-
-STEPS = 120
-LOSSES = np.random.default_rng(0).normal(1.0, 0.01, STEPS).astype(np.float32)  # stands still: the rules fire
-ACCURACY = np.linspace(0.5, 0.9, STEPS, dtype=np.float32)
-POLICY = lehr.Policy(
-    lehr.warmup(5).then(lehr.cosine(to=0.1)),
-    rules=[
-        lehr.when(lehr.loss.improves_less_than(0.05, over=30, risk=0.2)).scale(0.5),
-        lehr.when(lehr.metric("accuracy", best="max").reaches(0.8)).saturate(eta=0.5, eps=1e-3),
-    ],
-    min_lr=1e-4,
-)
-ONE = jnp.ones(())
-
-
-def start() -> lehr.Controller:
-    return lehr.start(POLICY, lr=0.1, steps=STEPS)
-
-
-def bare(losses: Any = LOSSES, accuracy: Any = ACCURACY) -> tuple[list[float], lehr.Controller]:
-    """The LR of each update of a bare loop, rounded to float32, and its run."""
-    run, lrs = start(), []
-    for loss, right in zip(losses, accuracy, strict=True):
-        lrs.append(float(np.float32(run.lr)))
-        run.step(loss=float(loss), accuracy=float(right))
-    return lrs, run
-
-
-def fired(run: lehr.Controller) -> list[str]:
-    return [str(event) for event in run.events]
-
-
-def scan(optimizer: Any, state: Any, gradients: Any, losses: Any, accuracy: Any) -> tuple[Any, list[float]]:
-    """The state and −updates after one compiled call a loss."""
-
-    def call(state: Any, row: Any) -> Any:
-        gradient, loss, right = row
-        updates, state = optimizer.update(gradient, state, ONE, value=loss, accuracy=right)
-        return state, -updates
-
-    rows = jnp.asarray(gradients, jnp.float32), jnp.asarray(losses), jnp.asarray(accuracy)
-    state, lrs = jax.jit(lambda state: jax.lax.scan(call, state, rows))(state)
-    return state, np.asarray(lrs).tolist()
 
 
 def test_the_bare_loop_of_these_tests_has_rules_that_fire() -> None:
@@ -209,6 +164,20 @@ def test_without_settling_the_last_numbers_are_in_the_saved_state() -> None:
     assert before + after == bare()[0]
 
 
+def test_a_run_that_goes_back_to_a_checkpoint_hears_other_numbers_from_there() -> None:
+    run = lehr.start("Policy(constant(), rules=[when(loss.reaches(0.5)).scale(0.1)])", lr=1.0)
+    optimizer = lehr.jax.hosted(run)
+    updates = []
+    saved = optimizer.init(ONE), run.state_dict()
+    for losses in ([0.9, 0.8, 0.7], [0.9, 0.4, 0.7]):
+        state = saved[0]
+        run.load_state_dict(saved[1])
+        for loss in losses:
+            update, state = optimizer.update(ONE, state, value=loss)
+            updates.append(float(update))
+    assert updates == [-1.0] * 5 + [-np.float32(0.1)]
+
+
 @pytest.mark.parametrize("forgotten", ["run", "opt_state"])
 @pytest.mark.parametrize("compiled", [True, False], ids=["jit", "eager"])
 def test_half_a_restored_checkpoint_is_refused_and_the_error_says_so(forgotten: str, compiled: bool) -> None:
@@ -238,207 +207,6 @@ def test_a_retried_update_has_the_same_lr_and_the_numbers_of_the_one_that_is_kep
     _, state = optimizer.update(ONE, state, value=0.9)
     updates.append(float(optimizer.update(ONE, state, value=0.9)[0]))
     assert updates == [-1.0] * 3
-
-
-# What is reported
-
-
-def test_no_report_and_a_report_of_nan_are_two_things() -> None:
-    run = lehr.start(lehr.Policy(lehr.constant(), [lehr.when(lehr.loss.diverges()).scale(0.5)]), lr=1.0)
-    heard: list[dict[str, float]] = []
-    run.subscribe(lambda step, lrs, numbers: heard.append(numbers), on="steps")
-    optimizer = lehr.jax.hosted(run)
-    state = optimizer.init(ONE)
-    lrs = []
-    for report in ({}, {"value": np.nan}, {"value": None}, {"loss": 1.0}, {}):
-        updates, state = jax.jit(optimizer.update)(ONE, state, **report)
-        lrs.append(-float(updates))
-    assert lrs == [1.0, 1.0, 0.5, 0.5, 0.5]
-    assert str(heard) == "[{}, {'loss': nan}, {}, {'loss': 1.0}]"
-
-
-def test_a_metric_may_be_new_at_some_updates_only() -> None:
-    heard: list[dict[str, float]] = []
-    run = lehr.start(
-        lehr.Policy(lehr.constant(), [lehr.when(lehr.metric("val", best="min").plateaus(3)).stop()]), lr=1.0
-    )
-    run.subscribe(lambda step, lrs, numbers: heard.append(numbers), on="steps")
-    optimizer = lehr.jax.hosted(run)
-    state = optimizer.init(ONE)
-    update = jax.jit(lambda state, value, new: optimizer.update(ONE, state, val=lehr.jax.report(value, when=new))[1])
-    for value, new in ((0.5, False), (0.25, True), (0.5, False)):
-        state = update(state, value, new)
-    lehr.jax.settle(run, state)
-    assert heard == [{}, {"val": 0.25}, {}]
-
-
-def test_numbers_are_widened_exactly_whatever_their_type() -> None:
-    heard: list[float] = []
-    run = lehr.start("constant()", lr=1.0)
-    run.subscribe(lambda step, lrs, numbers: heard.extend(numbers.values()), on="steps")
-    optimizer = lehr.jax.hosted(run)
-    state = optimizer.init(ONE)
-    reports: list[Any] = [jnp.bfloat16(0.1), jnp.float16(0.1), jnp.float32(0.1), 7, np.full((1, 1), 0.1, np.float32)]
-    for value in reports:
-        _, state = optimizer.update(ONE, state, value=value)
-    lehr.jax.settle(run, state)
-    assert heard == [float(np.asarray(value).item()) for value in reports]
-
-
-def test_other_transformations_may_mean_what_no_rule_reads() -> None:
-    run = lehr.start("constant()", lr=1.0)
-    heard: list[set[str]] = []
-    run.subscribe(lambda step, lrs, numbers: heard.append(set(numbers)), on="steps")
-    optimizer = lehr.jax.hosted(run, names=["grad_norm"])
-    _, state = optimizer.update(ONE, optimizer.init(ONE), value=0.5, grad=ONE, value_fn=len, grad_norm=2.0)
-    lehr.jax.settle(run, state)
-    assert heard == [{"loss", "grad_norm"}]
-
-
-def test_a_report_is_one_number_given_once() -> None:
-    optimizer = lehr.jax.hosted(start())
-    state = optimizer.init(ONE)
-    with pytest.raises(LehrError, match=r"value must be one number, got an array of the shape \(3,\); give its .mean"):
-        jax.jit(optimizer.update)(ONE, state, value=jnp.ones(3))
-    with pytest.raises(LehrError, match="gives the loss twice"):
-        optimizer.update(ONE, state, value=1.0, loss=1.0)
-
-
-def test_with_64_bits_lr_and_numbers_are_float64() -> None:
-    heard: list[float] = []
-    run = lehr.start("Policy(constant(), rules=[when(loss.reaches(0.1)).scale(0.1)])", lr=0.1)
-    run.subscribe(lambda step, lrs, numbers: heard.extend(numbers.values()), on="steps")
-    with jax.enable_x64(True):
-        optimizer = lehr.jax.hosted(run)
-        updates, state = jax.jit(optimizer.update)(jnp.ones(()), optimizer.init(jnp.ones(())), value=0.1)
-        assert float(updates) == -0.1
-        updates, _ = jax.jit(optimizer.update)(jnp.ones(()), state, value=0.1)
-    assert heard == [0.1]
-    assert float(updates) == -run.lr
-
-
-# Between the updates
-
-
-def test_settled_it_hears_what_the_host_measures_between_updates() -> None:
-    """Validation every 10 updates, outside the compiled function; the run ends where the bare loop ends."""
-    text = "Policy(constant(), rules=[when(metric('val', best='min').plateaus(patience=2)).begin(linear(20))])"
-    run, twin = (lehr.start(text, lr=1.0, steps=500) for _ in range(2))
-    optimizer = lehr.jax.hosted(run)
-    update, state, lrs, expected = jax.jit(optimizer.update), optimizer.init(ONE), [], []
-    while not lehr.jax.settle(run, state).done:
-        if run.t % 10 == 9:
-            run.observe(val=1.0)
-        updates, state = update(ONE, state)
-        lrs.append(-float(updates))
-    while not twin.done:
-        if twin.t % 10 == 9:
-            twin.observe(val=1.0)
-        expected.append(float(np.float32(twin.lr)))
-        twin.step()
-    assert lrs == expected
-    assert len(lrs) < 100
-    assert fired(run) == fired(twin)
-
-
-def test_a_function_that_evaluates_the_model_is_called_outside_the_compiled_update() -> None:
-    policy = "Policy(constant(), rules=[when(evaluation('accuracy', every=2, best='max').reaches(0.9)).stop()])"
-    weights = {"now": ONE}
-    run = lehr.start(policy, lr=0.25, steps=50, evaluate={"accuracy": lambda: 1.0 - float(weights["now"])})
-    optimizer = lehr.jax.hosted(run)
-    update, state = jax.jit(optimizer.update), optimizer.init(ONE)
-    while not lehr.jax.settle(run, state).done:
-        updates, state = update(ONE, state)
-        weights["now"] = optax.apply_updates(weights["now"], updates)
-    assert run.t == 4  # at 1 - 4·0.25 = 0
-    assert "0.9" in run.events[-1].words
-
-
-def test_without_settling_it_is_refused() -> None:
-    policy = "Policy(constant(), rules=[when(evaluation('accuracy', every=2, best='max').reaches(0.9)).stop()])"
-    optimizer = lehr.jax.hosted(lehr.start(policy, lr=1.0, steps=50, evaluate={"accuracy": lambda: 1.0}))
-    _, state = optimizer.update(ONE, optimizer.init(ONE))
-    with pytest.raises(jax.errors.JaxRuntimeError, match=r"LehrError: accuracy is evaluated .*call settle\(run"):
-        float(optimizer.update(ONE, state)[0])
-
-
-# Several
-
-
-def test_one_run_may_stand_behind_several_labels() -> None:
-    run = start()
-    parts = {"a": optax.chain(optax.scale_by_adam(), lehr.jax.hosted(run)), "b": lehr.jax.hosted(run)}
-    optimizer = optax.partition(parts, {"x": "a", "y": "b"})
-    update, state, lrs = jax.jit(optimizer.update), optimizer.init({"x": ONE, "y": ONE}), []
-    for loss, right in zip(LOSSES, ACCURACY, strict=True):
-        updates, state = update({"x": ONE, "y": ONE}, state, value=loss, accuracy=right)
-        lrs.append(-float(updates["y"]))
-    expected, twin = bare()
-    assert lrs == expected
-    assert lehr.jax.settle(run, state).state_dict() == twin.state_dict()
-
-
-@pytest.mark.parametrize(("policy", "lr"), [("cosine()", [0.1, 0.2]), ("bind(lr=cosine(), momentum=constant())", 0.1)])
-def test_a_run_of_more_than_one_lr_is_refused(policy: str, lr: Any) -> None:
-    count = len(lr) if isinstance(lr, list) else 1
-    run = lehr.start(policy, lr=lr, steps=10, hyper={"momentum": [0.9] * count})
-    with pytest.raises(LehrError, match=r"needs a run of one LR.*optax.partition"):
-        lehr.jax.hosted(run)
-
-
-def test_many_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(LehrError, match="works in one process, not 2"):
-        lehr.jax.hosted(start()).init(ONE)
-
-
-def test_settle_needs_the_state_of_the_run() -> None:
-    with pytest.raises(LehrError, match="found no state of hosted"):
-        lehr.jax.settle(start(), optax.adam(0.1).init(ONE))
-
-
-DEVICES = """
-import time
-import jax, jax.numpy as jnp, numpy as np, lehr, lehr.jax
-from jax.sharding import NamedSharding, PartitionSpec as P
-mesh = jax.make_mesh((2,), ("d",))
-data = jax.device_put(jnp.arange(4.0), NamedSharding(mesh, P("d")))
-everywhere = NamedSharding(mesh, P())
-def start():
-    return lehr.start("Policy(cosine(), rules=[when(loss.reaches(20)).scale(0.5)])", lr=0.1, steps=40)
-def sharded(run, body):
-    optimizer = lehr.jax.hosted(run)
-    w, state = jax.device_put((jnp.ones(()), optimizer.init(jnp.ones(()))), everywhere)
-    def update(w, state, data):
-        loss = body(jnp.sum((data * w) ** 2)) + 10 * w
-        updates, state = optimizer.update(jnp.ones(()), state, value=loss)
-        return w + updates, state, loss, -updates
-    return w, state, update
-rows = {}
-run = start()
-w, state, update = sharded(run, lambda x: x)
-rows["jit"] = [run, w, state, jax.jit(update)]
-run = start()
-run.subscribe(lambda *told: time.sleep(0.01), on="steps")  # both devices ask in the meantime
-w, state, update = sharded(run, lambda x: jax.lax.psum(x, "d"))
-specs = dict(mesh=mesh, in_specs=(P(), P(), P("d")), out_specs=P(), check_vma=False)
-rows["shard_map"] = [run, w, state, jax.jit(jax.shard_map(update, **specs))]
-for name, (run, w, state, update) in rows.items():
-    twin, same = start(), True
-    for _ in range(40):
-        w, state, loss, lr = update(w, state, data)
-        same &= {float(part.data) for part in lr.addressable_shards} == {float(np.float32(twin.lr))}
-        twin.step(loss=float(loss))
-    print(name, same, lehr.jax.settle(run, state).state_dict() == twin.state_dict(), len(twin.events))
-"""
-
-
-def test_on_two_devices_it_is_told_once() -> None:
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", DEVICES], capture_output=True, text=True, check=False, env=environment, timeout=100
-    )
-    assert done.stdout.splitlines() == ["jit True True 1", "shard_map True True 1"], done.stderr
 
 
 def test_optax_keeps_a_nan_in_its_accumulator_and_never_updates_again() -> None:

@@ -15,7 +15,7 @@ import pytest
 import lehr
 from lehr.errors import LehrError
 from lehr.jax.controller import controller
-from lehr.jax.wide import in_64_bits, packed, rounded, single, unpacked
+from lehr.jax.wide import in_64_bits, packed, rounded, single, stored, unpacked
 from lehr.jax.window import report
 from lehr.rules.catalogue import CATALOGUE
 
@@ -247,14 +247,22 @@ def test_a_number_of_64_bits_is_stored_in_32_without_loss() -> None:
     random = np.random.default_rng(0)
     values = random.standard_normal(10_000) * 10.0 ** random.uniform(-21, 38, 10_000)
     values = values[(np.abs(values) > 1e-22) & (np.abs(values) < 3e38)]
-    values = np.concatenate([values, [0.0, 1.0, 0.1, np.nextafter(1, 0), math.inf, -math.inf, math.nan]])
+    values = np.concatenate([values, [0.0, 1.0, 0.1, np.nextafter(1, 0), -0.0, math.inf, -math.inf]])
     with in_64_bits():
         kept = jax.jit(packed)(jnp.asarray(values))
     assert kept.dtype == jnp.float32
     with in_64_bits():
         back = np.asarray(jax.jit(unpacked)(kept))
-    assert np.array_equal(back, values, equal_nan=True)
-    assert np.array_equal(np.asarray(kept)[:, 0], values.astype(np.float32), equal_nan=True)  # what a human reads
+    assert np.array_equal(back, values)
+    assert np.array_equal(np.asarray(kept)[:, 0], values.astype(np.float32))  # what a human reads
+
+
+def test_nan_is_stored_without_a_nan_also_when_a_memory_begins() -> None:
+    with in_64_bits():
+        kept = [jax.jit(packed)(jnp.asarray([1.5, math.nan])), stored(np.array([1.5, math.nan]))]
+        back = [np.asarray(jax.jit(unpacked)(parts)) for parts in kept]
+    assert not np.isnan(kept).any()
+    assert np.array_equal(back, [[1.5, math.nan]] * 2, equal_nan=True)
 
 
 def test_a_product_is_rounded_before_it_is_added() -> None:

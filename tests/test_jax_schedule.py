@@ -199,6 +199,19 @@ def test_adamw_with_it_is_adamw_with_the_numbers_of_a_bare_loop() -> None:
     assert ours.tolist() == scanned(optax.adamw(lambda count: numbers[count]), 50).tolist()
 
 
+@pytest.mark.parametrize("how", ["eager", "jit"])
+def test_optax_joins_it_to_a_schedule_of_its_own(how: str) -> None:
+    """It asks every schedule at every count, also at counts before its beginning."""
+    rate = optax.join_schedules([optax.linear_schedule(0.0, 1.0, 4), lehr.jax.schedule("linear()", 1.0, steps=4)], [4])
+    rate = jax.jit(rate) if how == "jit" else rate
+    assert [float(rate(count)) for count in range(9)] == [0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25, 0]
+
+
+def test_before_its_beginning_it_is_as_at_its_beginning() -> None:
+    rate = lehr.jax.schedule("exponential(0.5)", 0.1)
+    assert [float(way(-7)) for way in (rate, jax.jit(rate))] == [float(np.float32(0.1))] * 2
+
+
 def test_accumulated_gradients_are_one_update() -> None:
     optimizer = optax.MultiSteps(optax.sgd(lehr.jax.schedule(POLICY, 0.1, steps=10)), every_k_schedule=4)
     lrs = scanned(optimizer, 40).reshape(10, 4)
@@ -243,10 +256,25 @@ def test_it_needs_a_length_and_an_lr_once() -> None:
     assert float(rate(20)) == 0.25
 
 
-@pytest.mark.parametrize("count", [0.5, True, -1, 2**64, np.array([1.0]), "1", jnp.asarray(1.0), jnp.asarray(True)])
+@pytest.mark.parametrize("count", [0.5, True, 2**64, np.array([1.0]), "1", jnp.asarray(1.0), jnp.asarray(True)])
 def test_counts_that_are_none_are_refused(count: Any) -> None:
     with pytest.raises(LehrError, match="must be integers"):
         lehr.jax.schedule("cosine()", 0.1, steps=5)(count)
+
+
+@pytest.mark.parametrize("make", [lehr.jax.schedule, lehr.jax.controller])
+def test_an_lr_that_is_an_array_is_refused_and_the_remedy_sweeps_it(make: Any) -> None:
+    def swept(lr: Any, scale: Any) -> Any:
+        part = optax.scale_by_learning_rate(scale) if make is lehr.jax.schedule else scale
+        optimizer = optax.chain(part, optax.scale(lr))
+        return -optimizer.update(jnp.ones(()), optimizer.init(jnp.ones(())), jnp.ones(()))[0]
+
+    lrs = jnp.asarray([0.1, 0.2])
+    with pytest.raises(LehrError, match=r"a sweep by vmap.*lr=1.0, optax.scale\(lr\)"):
+        jax.vmap(lambda lr: swept(lr, make("constant()", lr)))(lrs)
+    with pytest.raises(LehrError, match=r"write float\(lr\)"):
+        make("constant()", lrs[0])
+    assert jax.vmap(lambda lr: swept(lr, make("constant()", 1.0)))(lrs).tolist() == lrs.tolist()
 
 
 def test_an_lr_that_float32_cannot_hold_is_refused() -> None:

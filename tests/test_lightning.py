@@ -171,9 +171,12 @@ def test_each_optimizer_of_a_manual_optimisation_advances_by_its_own_updates() -
         assert horizon(self.trainer) == Horizon(20, 10, 8)
         return [
             scheduled(
-                recorded(torch.optim.SGD(self.parameters(), lr=0.1), self.lrs[name]), policy.format(name), self.trainer
+                recorded(torch.optim.SGD(self.parameters(), lr=0.1), self.lrs[name]),
+                policy.format(name),
+                self.trainer,
+                steps=steps,
             )
-            for name in "gd"
+            for name, steps in (("g", 20), ("d", 10))
         ]
 
     def training_step(self: Any, batch: Any, batch_idx: int) -> None:
@@ -193,7 +196,7 @@ def test_each_optimizer_of_a_manual_optimisation_advances_by_its_own_updates() -
     task = module(under("cosine()"), **more)
     trainer = fit(task, TRAIN, max_epochs=2, callbacks=[feedback()])
     # g hears 0.2 at its update 8; d hears means of two batches, 0.15 at its update 4
-    expected = {"g": started("linear()", 20), "d": started("linear()", 20)}
+    expected = {"g": started("linear()", 20), "d": started("linear()", 10)}
     for name, n, at in (("g", 20, 8), ("d", 10, 4)):
         run = expected[name]
         lrs = []

@@ -16,6 +16,7 @@ from lightning_task import (
     Batches,
     by_hand,
     fit,
+    loss_of,
     module,
     module_of,
     network,
@@ -70,6 +71,36 @@ def test_a_missing_lightning_names_what_to_install() -> None:
 def test_a_fit_without_a_scheduler_of_lehrs_says_what_to_write() -> None:
     with pytest.raises(lehr.LehrError, match=r"return lehr\.lightning\.scheduled\(optimizer"):
         fit(module(lambda task, optimizer: optimizer), TRAIN, max_epochs=1, callbacks=[feedback()])
+
+
+def test_rules_that_nobody_tells_anything_are_warned_of_soon() -> None:
+    with pytest.warns(lehr.LehrWarning, match=r"rules read loss, val_loss.*add lehr\.lightning\.Feedback\(\)"):
+        fit(module(under(RULES)), TRAIN, max_epochs=1)
+
+
+def test_a_module_that_tells_the_rules_itself_needs_no_callback() -> None:
+    def training_step(self: Any, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.lr_schedulers().observe(loss=1.0 - batch_idx / 10)
+        return loss_of(self.net, batch)
+
+    task = module(under("when(loss.reaches(0.55)).scale(0.5)"), training_step=training_step)
+    trainer = fit(task, TRAIN, max_epochs=1)
+    assert [event.step for event in scheduler_of(trainer).events] == [5]
+
+
+def test_a_manual_optimisation_with_fewer_updates_than_planned_is_warned_of() -> None:
+    def training_step(self: Any, batch: Any, batch_idx: int) -> None:
+        self.manual_backward(loss_of(self.net, batch))
+        if batch_idx % 5 == 4:
+            self.optimizers().step()
+            self.optimizers().zero_grad()
+
+    how = {"training_step": training_step, "automatic_optimization": False}
+    with pytest.warns(lehr.LehrWarning, match=r"made 2 updates in the first epoch.*laid out for 10.*steps=\.\.\."):
+        fit(module(under("linear()"), **how), TRAIN, max_epochs=2, callbacks=[feedback()])
+    task = module(under("linear()", steps=4), **how)
+    fit(task, TRAIN, max_epochs=2, callbacks=[feedback()])
+    assert task.lrs == [0.1, 0.1 * 0.75, 0.1 * 0.5, 0.1 * 0.25]
 
 
 @pytest.mark.parametrize("count", ["calls", "epochs"])

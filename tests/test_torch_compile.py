@@ -161,11 +161,15 @@ def test_machine_code_uses_the_lr_of_each_update() -> None:
     torch.testing.assert_close(weight.detach(), -0.1 * torch.arange(1, 13).double().sum().expand(3) / 12)
 
 
-def test_a_float_lr_costs_one_compilation_more_and_none_at_each_step() -> None:
+@pytest.mark.parametrize(("lr", "dynamic", "frames"), [(0.1, None, 2), (0.1, False, 6), (torch.tensor(0.1), False, 1)])
+def test_a_float_lr_is_compiled_twice_but_for_every_lr_where_nothing_may_be_dynamic(
+    lr: Any, dynamic: Any, frames: int
+) -> None:
     weight, compiler = torch.nn.Parameter(torch.zeros(3)), counted()
-    optimizer = torch.optim.AdamW([weight], lr=0.1)
-    steps(optimizer, Scheduler(optimizer, "warmup(4).then(cosine())", steps=12, count="updates"), compiler, "itself")
-    assert compiler.frame_count == 2
+    optimizer = torch.optim.AdamW([weight], lr=lr)
+    scheduler = Scheduler(optimizer, "linear()", steps=12, count="updates")
+    steps(optimizer, scheduler, compiler, "itself", n=6, dynamic=dynamic)
+    assert compiler.frame_count == frames
 
 
 def test_momentum_may_be_a_tensor_too_where_torch_s_one_cycle_writes_floats() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from two_ranks import KILLED, POLICY, SAVED, WINDOWS, bare, played
+from two_ranks import KILLED, LATE, POLICY, SAVED, WINDOWS, bare, played
 
 pytestmark = pytest.mark.frameworks
 
@@ -36,3 +36,8 @@ def test_both_ranks_decide_alike_and_as_the_bare_loop_does(runs: Any) -> None:
         assert each[0]["words"] == each[1]["words"]
     before = [step for step in begun[0]["rules"] if step < SAVED]
     assert sorted({*before, *resumed[0]["rules"]}) == fired
+
+
+def test_layers_that_are_unfrozen_in_mid_run_follow_on_both_ranks(runs: Any) -> None:
+    for rank in runs[1]:
+        assert rank["late"] == [pytest.approx(lrs) for lrs in LATE]

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import lehr
-from lehr.torch import Scheduler
+from lehr.torch import Scheduler, dropin
 
 Optimizer = Any
 
@@ -75,7 +75,7 @@ def test_it_is_an_lr_scheduler_that_leaves_the_optimizer_s_methods_alone(make: A
 
 def test_it_has_every_public_name_of_the_controller() -> None:
     for_adapters = {"listens", "governed", "ahead", "glide", "advance", "adopt", "add_group", "ended", "learn"}
-    for_adapters |= {"bases", "states", "gathered", "evaluated", "quiet"}
+    for_adapters |= {"bases", "by_hand", "states", "gathered", "evaluated", "quiet"}
     scheduler, run = Scheduler(sgd(), "cosine()", steps=10), lehr.start("cosine()", lr=0.1, steps=10)
     names = {name for name in dir(run) if not name.startswith("_")} - for_adapters
     assert names <= set(dir(scheduler))
@@ -537,3 +537,37 @@ def test_a_preview_sees_a_hand_edit_and_changes_nothing() -> None:
     assert scheduler.preview("linear()").after[0] == 0.05
     assert lrs(optimizer) == [0.05]
     assert scheduler.policy == lehr.as_policy("constant()")
+
+
+@pytest.mark.parametrize(
+    "make", [lambda o: Scheduler(o, "cosine()", steps=10), lambda o: dropin.CosineAnnealingLR(o, 10)]
+)
+def test_groups_that_were_added_again_before_a_load_go_on(make: Any) -> None:
+    def begun() -> tuple[Any, torch.optim.Optimizer]:
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        return make(optimizer), optimizer
+
+    scheduler, optimizer = begun()
+    for step in range(4):
+        if step == 2:
+            optimizer.add_param_group({"params": [torch.zeros(1, requires_grad=True)], "lr": 0.05})
+        optimizer.step()
+        scheduler.step()
+    again, fresh = begun()
+    fresh.add_param_group({"params": [torch.zeros(1, requires_grad=True)], "lr": 0.05})
+    fresh.load_state_dict(optimizer.state_dict())
+    again.load_state_dict(scheduler.state_dict())
+    for _ in range(6):
+        assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in optimizer.param_groups]
+        for each, its in ((scheduler, optimizer), (again, fresh)):
+            its.step()
+            each.step()
+
+
+def test_an_optimizer_whose_steps_cannot_be_counted_is_refused() -> None:
+    class Bad(torch.optim.Optimizer):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(lehr.LehrError, match=r"Bad never called torch\.optim\.Optimizer\.__init__"):
+        Scheduler(Bad(), "cosine()", steps=10)

@@ -18,6 +18,7 @@ import lehr
 
 RANKS, MICRO, WINDOWS, SAVED, KILLED = 2, 4, 16, 7, 9  # SAVED, KILLED: after so many windows
 OVERFLOW = (5, 2, 1)  # window, micro-batch, rank
+LATE = [[0.05, 0.0375], [0.0375, 0.025], [0.025, 0.005, 0.0125, 0.0025], [0.0125, 0.0025, 0.0, 0.0]]  # see `late`
 POLICY = "Policy(warmup(3).then(cosine()), rules=[when(loss.plateaus(1, margin=0.5)).scale(0.5)])"
 
 
@@ -65,7 +66,8 @@ def bare(policy: str) -> tuple[list[float], list[int]]:
 
 def played(folder: Path, wrap: str, resume: bool) -> list[dict[str, Any]]:
     """Have two processes train, from the start until they are killed, or on from what they saved; what each wrote."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # torch is imported once, not by each of them
+    context.set_forkserver_preload(["lehr.torch", "torch.distributed.fsdp", "torch.distributed.checkpoint.state_dict"])
     workers = [context.Process(target=train, args=(rank, str(folder), wrap, resume)) for rank in range(RANKS)]
     for worker in workers:
         worker.start()
@@ -117,11 +119,81 @@ def train(rank: int, folder: str, wrap: str, resume: bool) -> None:
             break
     rules = [event.step for event in scheduler.events if event.kind == "rule"]
     seen |= {"lrs": lrs, "t": scheduler.t, "rules": rules, "words": [str(event) for event in scheduler.events]}
+    if resume and wrap == "fsdp2":
+        seen |= {"rolled": rolled(rank), "from_zero": from_zero()}
+    if resume:
+        seen["late"] = late(wrap)
     (place / f"{rank}-{resume}.json").write_text(json.dumps(seen))
     distributed.barrier()
-    if not resume:
-        os._exit(7)  # killed: nothing is closed or saved
-    distributed.destroy_process_group()
+    # Killed: nothing is closed or saved. Nor at the end, where a DDP model that outlives its process group may hang.
+    os._exit(0 if resume else 7)
+
+
+def updated(model: torch.nn.Module, optimizer: torch.optim.Optimizer, window: int, rank: int, **how: Any) -> None:
+    """An update of one micro-batch."""
+    optimizer.zero_grad()
+    loss_of(model, window, 0, rank).backward()  # type: ignore[no-untyped-call]
+    optimizer.step(**how)
+
+
+def rolled(rank: int) -> dict[str, Any]:
+    """A run under FSDP2 that is evaluated after each update, the third time best, and goes back: what it held then."""
+    from lehr.torch import Scheduler, Snapshots
+
+    model = wrapped(network(), "fsdp2")
+    optimizer = adamw(model)
+    snapshots = Snapshots(model)
+    rule = "when(metric('val_loss', best='min').plateaus(2)).rollback(to='best')"
+    scheduler = Scheduler(optimizer, f"Policy(constant(), rules=[{rule}])", steps=9, snapshots=snapshots)
+    seen: dict[str, Any] = {"shards": [], "outputs": []}
+    for window, value in enumerate((3.0, 2.0, 1.0, 4.0, 4.0, 4.0)):
+        updated(model, optimizer, window, rank)
+        with torch.no_grad():
+            model(batch(99, 0, 0)[0])
+        scheduler.step(val_loss=value)
+        with torch.no_grad():
+            seen["outputs"].append(model(batch(99, 0, 0)[0]).tolist())
+        moments = [moment for state in optimizer.state.values() for moment in state.values()]
+        held: list[Any] = [*optimizer.param_groups[0]["params"], *moments]
+        seen["shards"].append([(part.to_local() if hasattr(part, "to_local") else part).tolist() for part in held])
+    seen["events"] = [event.step for event in scheduler.events]
+    kept = [weight for snapshot in snapshots.best.values() for weight, _ in snapshot.weights]
+    return seen | {"whole": [tuple(weight.shape) for weight in kept if not hasattr(weight, "to_local")]}
+
+
+def from_zero() -> dict[str, Any]:
+    """A warm-up from 0 under FSDP2 of one row of weights, of which only one rank has a part."""
+    from lehr.torch import Scheduler
+
+    model = wrapped(torch.nn.Linear(4, 1, bias=False), "fsdp2")
+    optimizer, ts = adamw(model), []
+    scheduler = Scheduler(optimizer, "warmup(3, zero_start=True)", steps=9, count="updates")
+    for window in range(3):
+        updated(model, optimizer, window, 0, closure=None)
+        scheduler.step()
+        ts.append(scheduler.t)
+    (weight,) = model.parameters()
+    return {"elements": weight.to_local().numel(), "ts": ts}  # type: ignore[attr-defined]  # a DTensor
+
+
+def late(wrap: str) -> list[list[float]]:
+    """Layers unfrozen in mid-run, with a base LR of their own: the last and the next LRs, after each update."""
+    from lehr.torch import Scheduler
+
+    model: Any = network()
+    for weight in model[0].parameters():
+        weight.requires_grad_(False)
+    model = wrapped(model, wrap)
+    optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=0.05)
+    scheduler, seen = Scheduler(optimizer, "linear()", steps=4), []
+    for window in range(4):
+        if window == 2:
+            frozen = [weight for weight in model.parameters() if not weight.requires_grad]
+            optimizer.add_param_group({"params": [weight.requires_grad_() for weight in frozen], "lr": 0.01})
+        updated(model, optimizer, window, 0)
+        scheduler.step()
+        seen.append([*scheduler.last_lr, *scheduler.lrs])
+    return seen
 
 
 def wrapped(model: torch.nn.Module, wrap: str) -> torch.nn.Module:

@@ -54,6 +54,7 @@ def train(rank: int, images: torch.Tensor, labels: torch.Tensor, folder: str, fi
         print(f"t, LR on each rank: {told}; last loss {total.item():.4f}")
         for event in scheduler.events:
             print(f"  {event}")
+    del model  # torch may hang where a DDP model outlives its process group
     distributed.destroy_process_group()
 
 

@@ -21,8 +21,9 @@ from lehr.controller import Controller, start
 from lehr.converters import Conversion, convert
 from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
-from lehr.journal import Event, Journal, Listener
+from lehr.journal import Event, Journal
 from lehr.lengths import Horizon, Length
+from lehr.listeners import Listener
 from lehr.logs import read_trace
 from lehr.policy import Bind, Groups, Policy, bind, groups
 from lehr.replay import Replay, replay

@@ -20,14 +20,16 @@ from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
 from lehr.explain import finished, why_now, why_then
 from lehr.gather import Gathering, Keep, Window
-from lehr.journal import Event, Journal, Listener, check_listener
-from lehr.lengths import Horizon, check_horizon, whole_steps
-from lehr.plan import Plan, PolicyState, Track
-from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
+from lehr.journal import Event, Journal
+from lehr.lengths import Horizon, check_horizon
+from lehr.listeners import Audience, Listener
+from lehr.plan import PolicyState
+from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike
 from lehr.replan import InForce, anchored, compared, edited, joined, replanned
 from lehr.reports import Reports
+from lehr.resolved import by_hand, evaluations, resolved
 from lehr.resume import OnChange, Saved, as_on_change, changes, unless_saved
-from lehr.rules import Action, Observation, Rollback
+from lehr.rules import Action, Observation, Rollback, Rule
 from lehr.state import SCHEMA, carry_over, last_decisions, remembered, save
 from lehr.tabulated import Table
 from lehr.text import as_policy
@@ -139,7 +141,7 @@ class Controller:
         self._carry_out = carry_out
         self._heed = heed  # an adapter hears what the rules hear, before them
         self._on_change: OnChange = as_on_change(on_change)
-        self._subscribers = _nobody()
+        self._audience = Audience()
         self._reports = Reports(strict)
         self._share = share
         self._gathering = Gathering(keep, always=share is not None)
@@ -211,8 +213,8 @@ class Controller:
         if not self.listens:
             return
         heard = self._heard(self.t, numbers)
-        if self._subscribers["steps"] and heard:
-            self._tell("steps", self.t, self.lrs, heard)
+        if self._audience.reads and heard:
+            self._audience.step(self.t, self.lrs, heard)
         if self._gathering.waits:
             self._gathering.add(self.t, heard)
         else:
@@ -233,26 +235,7 @@ class Controller:
         Raises:
             LehrError: it is neither a function nor a listener, or what it wants to hear cannot be.
         """
-        if on not in ("events", "steps"):
-            raise LehrError(f"subscribe(on=...) must be 'events' or 'steps', got {on!r}")
-        joined: dict[str, Any] = {on: function}
-        if isinstance(function, Listener):
-            check_listener(function, on)
-            joined = {"updates": function, "events": function.event}
-        elif not callable(function):
-            raise LehrError(
-                f"subscribe(...) needs a function, or a listener with every, update and event; got {function!r}"
-            )
-        subscribers = self._subscribers
-        for name, one in joined.items():
-            subscribers[name].append(one)
-
-        def end() -> None:
-            for name, one in joined.items():
-                if one in subscribers[name]:
-                    subscribers[name].remove(one)
-
-        return end
+        return self._audience.join(function, on)
 
     def finish(self) -> str:
         """Say that the run has ended, and journal how much of the schedule it saw.
@@ -270,7 +253,7 @@ class Controller:
     @property
     def listens(self) -> bool:
         """Whether anything is done with reported numbers; if not, they need not even be read."""
-        return bool(self._rules or self._evaluations or self._subscribers["steps"])
+        return bool(self._rules or self._evaluations or self._audience.reads)
 
     @property
     def bases(self) -> dict[str, tuple[float, ...]]:
@@ -292,9 +275,14 @@ class Controller:
         """Those of them that are obtained by calling a function."""
         return {name for name, _ in self._evaluations}
 
+    @property
+    def by_hand(self) -> list[Rule]:
+        """The rules whose actions an adapter or `carry_out` does by hand: they restore weights."""
+        return by_hand(self._tracks)
+
     def quiet(self, most: int) -> int:
         """How many updates, from the next one on, no listener wants to hear of; at most `most`."""
-        return min((-self.t % listener.every for listener in self._subscribers["updates"]), default=most)
+        return self._audience.quiet(self.t, most)
 
     def ended(self, step: int) -> bool:
         """Whether the run would be over at `step`, as things stand."""
@@ -313,18 +301,18 @@ class Controller:
 
     def advance(self, count: int, numbers: Mapping[str, float]) -> None:
         """Advance by `count` applied updates; the numbers belong to the last of them. `step` is this with 1."""
-        self._last = self.hyper
+        self._last = used = self.hyper
         t = self.t + count - 1
         if not self.listens:
             self.t = t + 1
-            self._tell_listeners(t, count)
+            self._audience.update(t, count, used["lr"], self._groups, self._tracks)
             return
         heard = self._heard(t, numbers)
         heard |= self._heard(t, self._evaluated(t, count))
         self.t = t + 1
-        self._tell_listeners(t, count)
-        if self._subscribers["steps"]:
-            self._tell("steps", t, self._last["lr"], heard)
+        self._audience.update(t, count, used["lr"], self._groups, self._tracks)
+        if self._audience.reads:
+            self._audience.step(t, used["lr"], heard)
         if not self._gathering.waits:
             self._show(Observation(t, heard, True))
         elif not self._gathered(t, count, heard):
@@ -449,7 +437,7 @@ class Controller:
         notes: list[str] = []
         twin = copy.copy(self)
         twin.events, twin._reports, twin._gathering = Journal(), Reports(strict=False), copy.copy(self._gathering)
-        twin._subscribers = _nobody()
+        twin._audience = Audience()
         twin._warn = lambda key, words: notes.append(words)  # type: ignore[method-assign]
         twin.replan(policy, steps=steps, horizon=horizon, no_jump=no_jump)
         return compared(self._in_force(), twin._in_force(), self.t, target, group, notes)
@@ -551,34 +539,14 @@ class Controller:
 
     def _plan(self, policy: Policy | Groups | Bind, horizon: Horizon) -> None:
         """Resolve a policy and put it in force; nothing is changed if it cannot be."""
-        resolved = []
-        for target, part, indices in tracks(policy, self._groups):
-            if target not in self._bases:
-                raise LehrError(f"bind({target}=...) needs the base {target} of each group, and they have none")
-            plan = Plan.of(part, horizon, tuple(self._bases[target][i] for i in indices))
-            resolved.append(Track(target, indices, plan, plan.init()))
-        evaluations = {
-            (signal.name, whole_steps(horizon.measure(signal.every)))
-            for track in resolved
-            for signal in track.plan.signals
-            if signal.every is not None
-        }
-        by_hand = [r for t in resolved for r in t.plan.policy.rules if getattr(r.action, "by_hand", 0) and not r.shadow]
-        if by_hand and self._carry_out is None:
-            raise LehrError(
-                f"{by_hand[0]!r} restores weights, which needs an adapter that holds snapshots: "
-                "lehr.torch.Scheduler(..., model=model, snapshots=...), or your own: start(..., carry_out=function)"
-            )
-        for name in sorted({name for name, _ in evaluations} - self._evaluate.keys()):
-            raise LehrError(
-                f"evaluation({name!r}, ...) needs its function: give evaluate={{{name!r}: function}} at the start"
-            )
-        self._gathering.follow(resolved, horizon)
-        self.policy, self.horizon, self._tracks, self._evaluations = policy, horizon, resolved, evaluations
-        self._rules = any(track.plan.rules for track in resolved)
+        found = resolved(policy, horizon, self._bases, self._groups, list(self._evaluate), self._carry_out is not None)
+        self._gathering.follow(found, horizon)
+        self.policy, self.horizon, self._tracks = policy, horizon, found
+        self._evaluations = evaluations(found, horizon)
+        self._rules = any(track.plan.rules for track in found)
         #: Hyperparameter and group, for all that the policy governs; the others are not Lehr's to write.
-        self.governed = sorted((track.target, group) for track in resolved for group in track.groups)
-        self._reports.expect(resolved, horizon)
+        self.governed = sorted((track.target, group) for track in found for group in track.groups)
+        self._reports.expect(found, horizon)
         self._tabulate()
 
     def _tabulate(self) -> None:
@@ -589,7 +557,7 @@ class Controller:
 
         What an adapter keeps where it lies is gathered there, unless every number is told to somebody.
         """
-        if not self._subscribers["steps"]:
+        if not self._audience.reads:
             numbers = self._gathering.kept(step, numbers, lambda name: self._reports.unread(step, name))
         heard, complaints = self._reports.new(step, numbers)
         for words in complaints:
@@ -663,35 +631,7 @@ class Controller:
 
     def _note(self, event: Event) -> None:
         if self.events.add(event):
-            self._tell("events", event)
-
-    def _tell_listeners(self, t: int, count: int) -> None:
-        """Tell of update t, the last of `count`, those who want to hear of one of them."""
-        due = [one for one in self._subscribers["updates"] if t // one.every > (t - count) // one.every]
-        if not due or self._last is None:
-            return
-        names = _names(self._groups)
-        gains = dict.fromkeys(names, 1.0)
-        for track in self._tracks:
-            if track.target == "lr":
-                gains |= {names[i]: gain for i, gain in zip(track.groups, track.state.gains, strict=True)}
-        for listener in due:
-            listener.update(t, dict(zip(names, self._last["lr"], strict=True)), dict(gains))
-
-    def _tell(self, on: str, *content: Any) -> None:
-        for function in list(self._subscribers[on]):
-            function(*content)
-
-
-def _nobody() -> dict[str, list[Any]]:
-    """Who hears what: functions events or steps, listeners updates."""
-    return {"events": [], "steps": [], "updates": []}
-
-
-def _names(groups: Sequence[Facts]) -> list[str]:
-    """Of the groups, for listeners: their own if each has another one, else their indices."""
-    names = [str(group.get("name") or "") for group in groups]
-    return names if all(names) and len(set(names)) == len(names) else [str(i) for i in range(len(names))]
+            self._audience.event(event)
 
 
 def _base(value: Any, name: str) -> float:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools as ft
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Real
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lehr.errors import LehrError
+from lehr.errors import LehrError, LehrWarning
 from lehr.extras import needs
 from lehr.lengths import Horizon, as_count
 from lehr.torch import Scheduler
@@ -72,7 +73,7 @@ class Feedback:
         output_transform: Callable[[Any], Number | Mapping[str, Number] | None] = _itself,
         accumulate: int | None = None,
     ) -> None:
-        if not isinstance(scheduler, Scheduler) or scheduler._count != "updates":
+        if not isinstance(scheduler, Scheduler) or scheduler.count != "updates":
             raise LehrError(
                 "Feedback(scheduler) needs one that counts updates, lehr.torch.Scheduler(..., count='updates'); "
                 f"got {scheduler!r}"
@@ -92,9 +93,7 @@ class Feedback:
         self._step = self._scheduler.drive()
         trainer.add_event_handler(Events.STARTED, self._started)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._iterated)
-        # First of all: a handler that saves a checkpoint would else find the scheduler an update behind the optimiser.
-        handlers = trainer._event_handlers[Events.ITERATION_COMPLETED]
-        handlers.insert(0, handlers.pop())
+        _put_first(trainer)
         for name, evaluator in evaluators.items():
             evaluator.add_event_handler(Events.COMPLETED, ft.partial(self._evaluated, trainer=trainer, name=name))
 
@@ -126,14 +125,32 @@ class Feedback:
             trainer.terminate()
 
 
+def _put_first(trainer: Any) -> None:
+    """Have the handler that joined last called first; ignite itself offers only the order in which they join.
+
+    A handler that saves a checkpoint would else find the scheduler an update behind the optimiser.
+    """
+    handlers = getattr(trainer, "_event_handlers", {}).get(Events.ITERATION_COMPLETED)
+    if handlers:
+        handlers.insert(0, handlers.pop())
+    else:
+        warnings.warn(
+            "this version of pytorch-ignite does not say where its handlers are: call Feedback.attach(trainer) before "
+            "you add a Checkpoint, which would else save the scheduler an update behind the optimiser",
+            LehrWarning,
+            stacklevel=3,
+        )
+
+
 def horizon(loader: Any, *, epochs: int, accumulate: int = 1) -> Horizon:
     """The horizon of a run of ignite's own training steps.
 
-    They count micro-batches through the whole run, not epoch by epoch: 3 epochs of 10 in groups of 4 are 7 updates, and
-    the last 2 micro-batches are lost. There an epoch is no whole number of updates, and lengths in epochs are refused.
+    They count micro-batches through the whole run: 3 epochs of 10 in groups of 4 are 7 updates, and the last 2
+    micro-batches are lost. There an epoch is no whole number of updates, and lengths in epochs are refused. For steps
+    of your own that end each epoch with an update (9 of them here), take `Horizon.from_loader`.
 
     Args:
-        loader: what the trainer runs over: anything with a length in batches.
+        loader: what the trainer runs over: anything with a length in batches; with `epoch_length=n`, `range(n)`.
         epochs: the trainer's `max_epochs`.
         accumulate: its `gradient_accumulation_steps`.
 

@@ -7,13 +7,11 @@ does not bury the others. The journal keeps the last 10,000 events; a trace hold
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
-from lehr.errors import LehrError
-
-__all__ = ["Event", "Journal", "Kind", "Listener", "check_listener"]
+__all__ = ["Event", "Journal", "Kind"]
 
 Kind = Literal["rule", "shadow", "verdict", "edit", "replan", "warning", "finish"]
 LIMIT = 10_000
@@ -84,51 +82,6 @@ class Event:
         for name in ("lr_before", "lr_after"):
             fields[name] = tuple(map(float, fields.get(name, ())))
         return cls(**fields)
-
-
-@runtime_checkable
-class Listener(Protocol):
-    """Hears of a run while it goes, by one `subscribe`. It makes nobody read the numbers that are reported.
-
-    Attributes:
-        every: it hears of the updates 0, every, 2·every, …; in between, an adapter may go its fastest way.
-
-    Example:
-        >>> import lehr
-        >>> class Printer:
-        ...     every = 2
-        ...     def update(self, step, lrs, gains):
-        ...         print(step, lrs, gains)
-        ...     def event(self, event):
-        ...         print(event)
-        >>> run = lehr.start("when(loss.reaches(0.5)).scale(0.5)", lr=0.1, steps=9)
-        >>> _ = run.subscribe(Printer())
-        >>> for loss in (0.9, 0.4, 0.3):
-        ...     run.step(loss=loss)
-        0 {'0': 0.1} {'0': 1.0}
-        step 2: loss 0.4 reached 0.5 → scale(0.5): LR 0.1 → 0.05
-        2 {'0': 0.05} {'0': 0.5}
-    """
-
-    every: int
-
-    def update(self, step: int, lrs: Mapping[str, float], gains: Mapping[str, float]) -> None:
-        """Update `step` was applied; by the name of each group (its index, if they have none) its LR and gain."""
-
-    def event(self, event: Event) -> None:
-        """Something happened. An event that goes on is told once, as it begins."""
-
-
-def check_listener(listener: Listener, on: str) -> None:
-    """Refuse one that could not be told.
-
-    Raises:
-        LehrError: `every` is no whole number of at least 1, or it is to hear of something else.
-    """
-    if isinstance(listener.every, bool) or not isinstance(listener.every, int) or listener.every < 1:
-        raise LehrError(f"a listener's every must be a whole number of at least 1, got {listener.every!r}")
-    if on != "events":
-        raise LehrError(f"a listener hears of updates and events; leave on={on!r} out")
 
 
 class Journal(Sequence[Event]):

@@ -40,16 +40,19 @@ class PolicyArguments(TrainingArguments):  # type: ignore[misc]  # transformers 
     def __post_init__(self) -> None:
         if self.lr_policy:
             parse(self.lr_policy)
-            if self.warmup_steps or self.lr_scheduler_kwargs:
+            warmup = self.warmup_steps or getattr(
+                self, "warmup_ratio", None
+            )  # before transformers 5 a field of its own
+            if warmup or self.lr_scheduler_kwargs:
                 raise LehrError(
-                    "lr_policy says all of the LR, so warmup_steps and lr_scheduler_kwargs would do nothing; write "
-                    f'the warm-up into the policy, such as "warmup({_length(self.warmup_steps)}).then(cosine())"'
+                    "lr_policy says all of the LR, so warmup_steps, warmup_ratio and lr_scheduler_kwargs would do "
+                    f'nothing; write the warm-up into the policy, such as "warmup({_length(warmup)}).then(cosine())"'
                 )
         if self.lr_on_change:
             as_on_change(self.lr_on_change)
         super().__post_init__()
 
 
-def _length(steps: float) -> str:
+def _length(steps: float | None) -> str:
     """What transformers takes as the length of a warm-up: steps, or below 1 a share of the run."""
-    return f"'{100 * steps:g}%'" if 0 < steps < 1 else f"{steps or 100:g}"
+    return f"'{100 * steps:g}%'" if steps and 0 < steps < 1 else f"{steps or 100:g}"

@@ -13,8 +13,6 @@ from lehr.errors import LehrError
 from lehr.huggingface.scheduler import Scheduler
 from lehr.journal import Event
 from lehr.lengths import Horizon
-from lehr.policy import tracks
-from lehr.torch.values import facts_of
 
 __all__ = ["Feedback", "horizon_of"]
 
@@ -39,7 +37,7 @@ class Feedback(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
 
     Raises:
         LehrError: at the beginning of the training: the scheduler is not Lehr's, it needs a fact that is missing, a
-            rule reads a metric of an evaluation and there is none, or the checkpoint has no state of a scheduler.
+            rule reads the loss or an evaluation and none is logged, or the checkpoint has no state of a scheduler.
 
     Example:
         >>> from transformers import Trainer
@@ -71,11 +69,7 @@ class Feedback(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
                     "scheduler (save_only_model=True?); train without resume_from_checkpoint to begin a new run"
                 )
             scheduler.begin(horizon_of(args, state, kwargs.get("train_dataloader")))
-        missing = sorted(name for name in reported_names(scheduler) if name.startswith("eval_"))
-        if missing and args.eval_strategy == "no":
-            raise LehrError(
-                f"rules read {', '.join(missing)}, but nothing is evaluated: set eval_strategy and eval_steps"
-            )
+        _check_that_all_will_come(scheduler.awaited - self.reported_otherwise, args, state)
         self._end()
         if state.is_world_process_zero:
             self._end = scheduler.subscribe(_log)
@@ -139,11 +133,21 @@ def horizon_of(args: Any, state: Any, loader: Any) -> Horizon:
     )
 
 
-def reported_names(scheduler: adapter.Scheduler) -> set[str]:
-    """The names of the numbers that rules of this scheduler wait for."""
-    groups = [facts_of(group) for group in scheduler.optimizer.param_groups]
-    rules = [rule for _, part, _ in tracks(scheduler.policy, groups) for rule in part.rules]
-    return {signal.name for rule in rules for signal in rule.trigger.signals() if signal.every is None}
+def _check_that_all_will_come(names: set[str], args: Any, state: Any) -> None:
+    """Refuse a run in which rules wait for an evaluation, or for a loss, that never comes."""
+    missing = sorted(name for name in names if name.startswith("eval_"))
+    if missing and _never(args.eval_strategy, state.eval_steps, state):
+        raise LehrError(f"rules read {', '.join(missing)}, but nothing is evaluated: set eval_strategy and eval_steps")
+    if "loss" in names and _never(args.logging_strategy, state.logging_steps, state):
+        raise LehrError(
+            f"rules read the loss, but in {state.max_steps} steps none is logged: set logging_strategy and "
+            f"logging_steps ({args.logging_steps:g} now), or take PolicyTrainer, which hears the loss of every update"
+        )
+
+
+def _never(strategy: str, every: int | None, state: Any) -> bool:
+    """Whether what is done so often is never done in this run."""
+    return strategy == "no" or (strategy == "steps" and every is not None and every > state.max_steps)
 
 
 def _log(event: Event) -> None:

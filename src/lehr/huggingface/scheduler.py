@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from accelerate.optimizer import AcceleratedOptimizer
 
 from lehr import torch as adapter
 from lehr.controller import Controller, OnChange
@@ -20,10 +19,12 @@ from lehr.lengths import Horizon
 from lehr.policy import Bind, Groups, Policy, PolicyLike, tracks
 from lehr.resume import as_on_change, mode_for_trainer
 from lehr.text import as_policy
+from lehr.torch.updates import bare
 from lehr.torch.values import facts_of, held, put, read, undo_rewrites, untouched
 
-__all__ = ["Scheduler", "bare"]
+__all__ = ["Scheduler"]
 
+OBSERVED = "observed"  # in a saved state: what rules may still wait for
 OPTIONS = {"evaluate", "model", "process_group", "ranks", "snapshots", "strict"}
 
 
@@ -70,13 +71,14 @@ class Scheduler(adapter.Scheduler):
                 f"lehr.huggingface.Scheduler takes no {', '.join(strange)}: how long the run is, and when an update "
                 "was made, the trainer tells. In a loop of your own take lehr.torch.Scheduler(..., count='updates')"
             )
-        self.optimizer = bare(optimizer)
+        self.optimizer = bare(optimizer, "lehr.huggingface.Scheduler")
         self._policy = as_policy(policy)
         self._tokens_per_step = tokens_per_step
         self._on_change = None if on_change is None else as_on_change(on_change)
         self._how = how
         self._loaded: tuple[dict[str, Any], OnChange | None] | None = None  # waits for the training to begin
         self._subscriptions: list[tuple[Any, ...]] = []
+        self._observed: dict[str, Any] = {}  # since the last update
         self._written: dict[tuple[str, int], Any] = {}  # nothing so far
         groups = self.optimizer.param_groups
         governed = {("lr", i) for i in range(len(groups))} | {
@@ -113,6 +115,7 @@ class Scheduler(adapter.Scheduler):
         self._given = {(target, i): self._run.bases[target][i] for target, i in self._run.governed}
         for subscription in self._subscriptions:
             super().subscribe(*subscription)
+        self._observed = {}
         if self._loaded is not None:
             waited, self._loaded = self._loaded, None
             self._load(*waited)
@@ -124,14 +127,25 @@ class Scheduler(adapter.Scheduler):
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that is needed to go on, as JSON-plain data."""
-        return super().state_dict() if self.begun or self._loaded is None else dict(self._loaded[0])
+        """Everything that is needed to go on, as JSON-plain data.
+
+        Also what was reported since the last update: several processes hear that together with the next one, and a
+        trainer saves right after it has evaluated.
+        """
+        if self._loaded is not None and not self.begun:
+            return dict(self._loaded[0])
+        return super().state_dict() | {OBSERVED: {name: float(value) for name, value in self._observed.items()}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], on_change: OnChange | None = None) -> None:
         """Go on from a saved state, from the next beginning of a training on; in mid-run also at once."""
         if self.begun:
             self._load(state_dict, on_change)
         self._loaded = dict(state_dict), on_change
+
+    def observe(self, **numbers: Any) -> None:
+        """Report numbers at the present step, without advancing."""
+        super().observe(**numbers)
+        self._observed |= numbers
 
     def subscribe(self, function: Any, on: Any = "events") -> Callable[[], None]:
         """See `Controller.subscribe`; may be called before the training begins, and lasts over all trainings."""
@@ -172,6 +186,12 @@ class Scheduler(adapter.Scheduler):
     def _run(self, run: Controller) -> None:
         vars(self)["_run"] = run
 
+    def _step(self, applied: bool, numbers: Mapping[str, Any]) -> None:
+        before = self.t
+        super()._step(applied, numbers)
+        if self.t > before:
+            self._observed = {}
+
     def _rewind(self) -> None:
         """Put the base values back where an earlier training, or a checkpoint of the optimizer, has written others.
 
@@ -186,19 +206,7 @@ class Scheduler(adapter.Scheduler):
 
     def _load(self, state: Mapping[str, Any], on_change: OnChange | None) -> None:
         """Load a state; a run that is only longer or shorter than it was begins at the LR it had come to."""
-        mode = on_change or self._on_change
-        super().load_state_dict(
-            state, mode or mode_for_trainer(state, self._run.policy, self._run.horizon, self._run.bases)
-        )
-
-
-def bare(optimizer: Any) -> torch.optim.Optimizer:
-    """The optimizer itself, without accelerate's wrapper, which has no hooks.
-
-    Args:
-        optimizer: it, or what `accelerator.prepare` made of it.
-    """
-    while isinstance(optimizer, AcceleratedOptimizer):
-        optimizer = optimizer.optimizer
-    inner: torch.optim.Optimizer = optimizer
-    return inner
+        mode = on_change or self._on_change or mode_for_trainer(state, self.policy, self.horizon, self.bases)
+        super().load_state_dict(state, mode)
+        self._observed = {}
+        self.observe(**state.get(OBSERVED, {}))

@@ -32,7 +32,7 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]  # transformers has no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._every_loss = EveryLoss()
+        self._every_loss: EveryLoss | None = None
         if not getattr(self.args, "lr_policy", ""):
             return
         if self.lr_scheduler is not None or any(isinstance(one, Feedback) for one in self.callback_handler.callbacks):
@@ -40,6 +40,7 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]  # transformers has no types
                 "lr_policy brings a scheduler and its feedback; leave the scheduler out of optimizers= and Feedback() "
                 "out of callbacks=, or take transformers' Trainer with both"
             )
+        self._every_loss = EveryLoss()
         self.add_callback(self._every_loss)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -58,7 +59,8 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]  # transformers has no types
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """Train on a micro-batch, and note its loss."""
         loss = super().training_step(*args, **kwargs)
-        self._every_loss.add(loss)
+        if self._every_loss is not None:
+            self._every_loss.add(loss)
         return loss
 
 

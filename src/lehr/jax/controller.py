@@ -16,7 +16,6 @@ from lehr.lengths import Horizon, check_horizon, whole_steps
 from lehr.plan import Plan
 from lehr.policy import Policy, PolicyLike
 from lehr.rules import Stop
-from lehr.schedules.schedule import number
 from lehr.text import as_policy
 
 with needs("jax"):
@@ -26,6 +25,7 @@ with needs("jax"):
 
 from lehr.jax.machines import Sight
 from lehr.jax.rules import RuleMemory, change, check, stepper
+from lehr.jax.schedule import base_lr
 from lehr.jax.wide import choose, in_64_bits, packed, rounded, stored, unpacked
 from lehr.jax.window import Sum, Window, gathered, numbers
 
@@ -242,6 +242,11 @@ def why(policy: PolicyLike | str, opt_state: Any) -> str:
         when(loss.diverges()).scale(0.5): fired once, after update 0; heard 1 observation
     """
     state, rules = controller_state(opt_state), _single(as_policy(policy)).rules
+    if state.step.ndim:
+        raise LehrError(
+            f"why(policy, state) tells of one run, got the states of {state.step.size} (vmap, pmap); give one of them: "
+            "jax.tree.map(lambda leaf: leaf[0], state)"
+        )
     if len(rules) != len(state.rules):
         raise LehrError(
             f"why(policy, state) needs the controller's own policy: {len(state.rules)} rules, got {len(rules)}"
@@ -267,10 +272,7 @@ def _plan(policy: Policy, lr: Any, steps: int | None, horizon: Horizon | None) -
         raise LehrError(f"give steps= or horizon=, not both; got {steps} and {horizon}")
     if horizon is not None:
         check_horizon(horizon)
-    base = number(lr, "controller(lr=...)")
-    if base < 0:
-        raise LehrError(f"controller(lr=...) must be at least 0, got {lr!r}")
-    plan = Plan.of(policy, horizon or Horizon(steps=steps), (base,))
+    plan = Plan.of(policy, horizon or Horizon(steps=steps), (base_lr(lr, "controller"),))
     for rule, resolved in zip(policy.rules, plan.rules, strict=True):
         check(rule, resolved)
     if plan.total is not None and plan.total > LONGEST:

@@ -48,10 +48,14 @@ def hosted(run: Controller, names: Sequence[str] = ()) -> Any:
     with the same numbers. `report(x, when=...)` marks one that is not new at every update. What no rule reads is
     ignored, as other transformations may mean it.
 
-    The run is one update behind until the next call: `settle(run, opt_state)` before you read or save it, and after
-    every update if the policy calls functions of yours that use JAX (`evaluate=`, `carry_out=`). Under
-    `optax.MultiSteps` the numbers of the last micro-batch count; give the mean if you mean it. For one process; several
-    devices are fine, if all report the same numbers.
+    The run hears of an update with the next call: in between, `run.lr` is what the last update used and `run.done` is
+    of the one before. Ask `settle(run, opt_state)`, which is the run up to date: where you read or save it, as the
+    condition of a loop, and after every update if the policy calls functions of yours (`evaluate=`). Under
+    `optax.MultiSteps` the numbers of the last micro-batch count; give the mean if you mean it. For one training in one
+    process; on several devices give each number as the mean over them (`jax.lax.pmean`).
+
+    A loop that looks at each loss on the host needs none of this: give `run.lr` to the compiled update as an argument,
+    and call `run.step(loss=float(loss))` after it.
 
     Args:
         run: from `lehr.start`, for one LR.
@@ -61,8 +65,8 @@ def hosted(run: Controller, names: Sequence[str] = ()) -> Any:
         An `optax.GradientTransformationExtraArgs`, for the end of an `optax.chain`.
 
     Raises:
-        LehrError: a run with several LRs or other hyperparameters. Inside a compiled update the same error comes as
-            a `JaxRuntimeError` that ends with its text.
+        LehrError: a run with several LRs or other hyperparameters, or rules that restore weights. Inside a compiled
+            update such an error comes as a `JaxRuntimeError` that ends with its text.
 
     Example:
         >>> import jax, lehr, optax
@@ -77,22 +81,38 @@ def hosted(run: Controller, names: Sequence[str] = ()) -> Any:
         -1.0
         -0.10000000149011612
     """
+    if not isinstance(run, Controller):
+        raise LehrError(f"hosted(run) needs a run, got {run!r}: lehr.start(policy, lr=..., steps=...)")
+    if isinstance(names, str):
+        raise LehrError(f"hosted(names=...) must be a list of names, got {names!r}: names=[{names!r}]")
     if run.governed != [("lr", 0)]:
         raise LehrError(
             f"hosted(run) needs a run of one LR, this one governs {run.governed}; start a run for each group and join "
             "them by label: optax.partition({'head': optax.chain(..., hosted(head)), 'body': ...}, labels)"
         )
+    _check(run)
     known = tuple(sorted({"loss", *names, *run.gathered} - run.evaluated))
     lock = threading.Lock()  # under shard_map every device asks, at the same time
+    heard: dict[int, dict[str, float]] = {}  # what the newest state says of its last update
 
     def ask(state: HostedState) -> tuple[Any, Any]:
         with lock:
-            if run.evaluated and int(state.step) > run.t:
+            step, told = int(state.step), _told(state)
+            if run.evaluated and step > run.t:
                 raise LehrError(
                     f"{', '.join(sorted(run.evaluated))} is evaluated by a function, which cannot be called inside a "
                     "compiled update: call settle(run, opt_state) after every update, or report it as a metric"
                 )
+            before = heard.get(step, told)
+            heard.clear()
+            heard[step] = told
+            if str(before) != str(told):  # as text, as NaN is NaN
+                raise LehrError(
+                    f"update {step - 1} was reported with {before} and with {told}, and one run hears one number: on "
+                    "several devices give the mean, jax.lax.pmean(loss, axis); under vmap use lehr.jax.controller"
+                )
             _tell(run, state)
+            _check(run, known)
             return np.asarray(run.lr, dtype=state.lr.dtype), state.step
 
     def init(params: Any) -> HostedState:
@@ -144,12 +164,41 @@ def settle(run: Controller, opt_state: Any) -> Controller:
     return run
 
 
+def _check(run: Controller, known: Sequence[str] | None = None) -> None:
+    """Refuse rules that cannot act from inside a compiled update, or that read what its state has no place for."""
+    if run.by_hand:
+        raise LehrError(
+            f"{run.by_hand[0]!r} restores weights, which no compiled update can do: give run.lr to it as an argument, "
+            "and call run.step(loss=float(loss)) after it, which calls the run's carry_out"
+        )
+    unheard = set() if known is None else {*run.gathered} - run.evaluated - {*known}
+    if unheard:
+        raise LehrError(
+            f"the run has got rules that read {', '.join(sorted(unheard))}, which were unknown when hosted(run) was "
+            f"made: make it with hosted(run, names={sorted(unheard)})"
+        )
+
+
+def _told(state: HostedState) -> dict[str, float]:
+    """What was reported at the last update."""
+    return {name: float(_one(state.numbers[name])) for name, flag in state.told.items() if _one(flag)}
+
+
+def _one(array: Any) -> Any:
+    """The number in an array: flax wraps each, and of devices (pmap) each has its own copy."""
+    values = np.asarray(array)
+    if values.size > 1:
+        values = np.unique(values)
+    if values.size != 1:
+        raise LehrError(f"hosted(run) is for one training, and its state says {values.tolist()} at once; give one")
+    return values.item()
+
+
 def _tell(run: Controller, state: HostedState) -> None:
     """Bring the run to the step of the state: it is there, or one update behind."""
-    step = int(np.asarray(state.step))
+    step = _one(state.step)
     if step == run.t + 1:
-        told = [name for name, flag in state.told.items() if np.asarray(flag).item()]  # flax wraps each array
-        run.advance(1, {name: float(np.asarray(state.numbers[name])) for name in told})
+        run.advance(1, _told(state))
     if step != run.t:
         raise LehrError(
             f"the optimizer state has {step} updates applied and the run {run.t}: restore both of one checkpoint, "

@@ -18,7 +18,7 @@ from lehr.schedules.schedule import INT64_MAX, number
 from lehr.spelling import shown
 from lehr.text import as_policy
 
-__all__ = ["schedule"]
+__all__ = ["base_lr", "schedule"]
 
 
 def schedule(
@@ -40,7 +40,8 @@ def schedule(
         horizon: the facts of the run.
 
     Returns:
-        A function of an integer ≥ 0 or an array of them. Its values have JAX's default float type.
+        A function of an integer or an array of them; below 0 (`optax.join_schedules` asks) it is as at 0. Its values
+        have JAX's default float type.
 
     Raises:
         LehrError: a policy that needs more than a count (rules, groups, hyperparameters), or cannot be resolved. From
@@ -53,7 +54,7 @@ def schedule(
         >>> rate(9), rate(100)
         (Array(0.5, dtype=float32), Array(0., dtype=float32))
     """
-    plan = Plan.of(_without_rules(policy), _horizon(steps, horizon), (_base(lr),))
+    plan = Plan.of(_without_rules(policy), _horizon(steps, horizon), (base_lr(lr, "schedule"),))
     (curve,), (base,), warmup, (low, high) = plan.curves, plan.bases, plan.warmup, plan.bounds(0)
 
     def rate(count: Any) -> jax.Array:
@@ -95,20 +96,30 @@ def _horizon(steps: int | None, horizon: Horizon | None) -> Horizon:
     return horizon
 
 
-def _base(lr: float) -> float:
-    base = number(lr, "schedule(lr=...)")
+def base_lr(lr: Any, where: str) -> float:
+    """The base LR, a number of the host.
+
+    Raises:
+        LehrError: it is an array, or negative.
+    """
+    if isinstance(lr, jax.Array):
+        raise LehrError(
+            f"{where}(lr=...) must be a number, got {lr}; write float(lr), or where it is traced (a sweep by vmap) "
+            f"optax.chain(..., {where} with lr=1.0, optax.scale(lr))"
+        )
+    base = number(lr, f"{where}(lr=...)")
     if base < 0:
-        raise LehrError(f"schedule(lr=...) must be at least 0, got {lr!r}")
+        raise LehrError(f"{where}(lr=...) must be at least 0, got {lr!r}")
     return base
 
 
 def _counted(count: Any) -> jax.Array:
-    """Counts as an array of JAX; of the host's own numbers the negative ones can be refused."""
+    """Counts as an array of JAX."""
     if isinstance(count, jax.Array):
         # What the host gave to `vmap` is still there with 64 bits, whatever its type says, until it is computed with.
         return jnp.maximum(count, jnp.zeros_like(count))
     count = np.asarray(count)
-    if count.dtype.kind not in "iu" or (count.size and (count.min() < 0 or count.max() > INT64_MAX)):
-        raise LehrError(f"counts must be integers of at least 0, got {shown(count)}; count updates from 0")
+    if count.dtype.kind not in "iu" or (count.size and count.max() > INT64_MAX):
+        raise LehrError(f"counts must be integers, got {shown(count)}; count updates from 0")
     with in_64_bits():
         return jnp.asarray(count)

@@ -4,11 +4,14 @@ The host computes in float64, JAX without 64-bit numbers in float32, and a thres
 So a controller computes a handful of scalars in float64, whatever JAX is set to, and stores each as three float32 whose
 sum it is: the number rounded, and twice what is left. That is exact for what lies between 1e-22 and 3e38; it has the
 same shape with 64-bit numbers and without; the first of the three is what a human reads; and unlike the bits of a
-float64 it needs nothing that an accelerator lacks.
+float64 it needs nothing that an accelerator lacks. NaN, which stands for "none yet", is stored as ∞ − ∞, so that
+`jax_debug_nans` finds nothing to complain of.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import jax
@@ -23,9 +26,11 @@ Tree = TypeVar("Tree")
 LARGEST = float(np.finfo(np.float64).max)
 
 
-def in_64_bits() -> Any:
-    """A context in which JAX computes with 64 bits."""
-    return jax.enable_x64(True)
+@contextmanager
+def in_64_bits() -> Iterator[None]:
+    """A context in which JAX computes with 64 bits and counts times floats, however strictly the caller promotes."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 def rounded(product: Any) -> Any:
@@ -68,11 +73,13 @@ def _packed(x: Any) -> Any:
         return x
     if jnp.issubdtype(x.dtype, jnp.integer):
         return x.astype(jnp.int32)
-    rest, parts = rounded(x), []
+    none = jnp.isnan(x)
+    rest, parts = jnp.where(none, jnp.inf, rounded(x)), []
     for _ in range(3):
         part = single(rest)
         parts.append(part)
         rest = jnp.where(jnp.isfinite(part), rest - part, 0.0)
+    parts[1] = jnp.where(none, -jnp.inf, parts[1])
     return jnp.stack(parts, axis=-1).astype(jnp.float32)
 
 
@@ -91,7 +98,9 @@ def _stored(x: Any) -> Any:
         return jnp.asarray(given)
     if np.issubdtype(given.dtype, np.integer):
         return jnp.asarray(given, dtype=jnp.int32)
-    return jnp.asarray(np.stack([given, np.zeros_like(given), np.zeros_like(given)], axis=-1), dtype=jnp.float32)
+    none, zero = np.isnan(given), np.zeros_like(given)
+    parts = [np.where(none, np.inf, given), np.where(none, -np.inf, zero), zero]
+    return jnp.asarray(np.stack(parts, axis=-1), dtype=jnp.float32)
 
 
 def _each(function: Any, tree: Tree) -> Tree:

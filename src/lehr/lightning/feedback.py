@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 import torch
+from torch import distributed
 
 from lehr.errors import LehrError
 from lehr.extras import needs
@@ -47,6 +49,8 @@ class Feedback(_callback()):  # type: ignore[misc]
     A rule reads "val/acc" as `metric("val_acc", best="max")`, the name that `lehr.read_trace` gives such a column, too.
     On many ranks they hear the mean over the ranks. With several optimisers every scheduler hears every number; its
     rules name what they read, such as `metric("g_loss", best="min")`.
+
+    Where `StochasticWeightAveraging` puts its own scheduler in, it has the LR from then on, and rules hear no more.
 
     A `stop`, or the end of a schedule that a rule has begun, sets `trainer.should_stop`, after which Lightning goes on
     until `min_epochs` and `min_steps` are met. `rollback` needs `scheduled(..., model=self, snapshots=True)`. LR, gain
@@ -110,6 +114,8 @@ class Feedback(_callback()):  # type: ignore[misc]
             numbers["loss"] = loss * (trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1)
         elif "loss_step" in numbers:  # logged on step and on epoch
             numbers["loss"] = numbers["loss_step"]
+        held = [config.scheduler for config in trainer.lr_scheduler_configs]
+        self._runs = [run for run in self._runs if run.scheduler in held]  # StochasticWeightAveraging puts in its own
         for run in self._runs:
             run.hear(numbers)
             if run.step():
@@ -124,6 +130,9 @@ class Feedback(_callback()):  # type: ignore[misc]
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Hear what the epoch brought."""
         self._observe(trainer, self._news(trainer))
+        if trainer.current_epoch == 0 and not pl_module.automatic_optimization:
+            for run in self._runs:
+                run.check_pace()
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Hear what the module's own `on_train_epoch_end` has logged, which comes after ours."""
@@ -138,7 +147,7 @@ class Feedback(_callback()):  # type: ignore[misc]
         if self._runs:
             self._observe(trainer, self._news(trainer))
             checkpoint["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
-            checkpoint[OBSERVED] = {name: float(value) for name, value in self._observed.items()}
+            checkpoint[OBSERVED] = _over_ranks({name: float(value) for name, value in self._observed.items()})
 
     # Inside
 
@@ -164,3 +173,13 @@ class Feedback(_callback()):  # type: ignore[misc]
         """Stop the trainer if a rule has stopped the run; that its planned end has come, the trainer knows."""
         if any(run.stopped for run in self._runs):
             trainer.should_stop = True
+
+
+def _over_ranks(numbers: dict[str, float]) -> dict[str, float]:
+    """The mean over the ranks, which rules would have heard at the next update."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return numbers
+    everyone: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(everyone, numbers)
+    told = {name: [each[name] for each in everyone if name in each] for each in everyone for name in each}
+    return {name: math.fsum(values) / len(values) for name, values in told.items()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from lehr.errors import LehrError
+from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event
 from lehr.torch import Scheduler
 
@@ -18,9 +19,9 @@ class Run:
     """A scheduler whose steps the callback makes, and what was heard since its last update."""
 
     def __init__(self, scheduler: Scheduler) -> None:
-        if scheduler._count != "updates":
+        if scheduler.count != "updates":
             raise LehrError(
-                f"Feedback() needs a scheduler that counts updates, and this one counts {scheduler._count}: "
+                f"Feedback() needs a scheduler that counts updates, and this one counts {scheduler.count}: "
                 "Scheduler(..., count='updates'), or lehr.lightning.scheduled(optimizer, policy, self.trainer)"
             )
         self.scheduler = scheduler
@@ -32,6 +33,17 @@ class Run:
         """Whether rules have ended the run; that its planned end has come, the trainer knows itself."""
         steps = self.scheduler.horizon.steps
         return self.scheduler.done and not (steps is not None and self.scheduler.t >= steps)
+
+    def check_pace(self) -> None:
+        """Say, at the end of the first epoch, if the horizon takes the module to make far more or fewer updates."""
+        made, planned = self.scheduler.t, self.scheduler.horizon.steps_per_epoch
+        if planned is not None and not planned < 2 * made < 4 * planned:
+            warnings.warn(
+                f"the optimizer made {made} updates in the first epoch, and the schedule is laid out for {planned}: in "
+                "manual optimisation the trainer does not know how many there are; give scheduled(..., steps=...)",
+                LehrWarning,
+                stacklevel=2,
+            )
 
     def forget(self) -> None:
         """What was heard belongs to no update."""

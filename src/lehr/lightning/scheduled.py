@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from lehr.errors import LehrWarning
 from lehr.lengths import Horizon
+from lehr.lightning.feedback import Feedback
 from lehr.policy import PolicyLike
 from lehr.resume import OnChange, mode_for_trainer
 from lehr.torch import Scheduler
@@ -45,7 +48,6 @@ def scheduled(
 
     Example:
         >>> import lightning.pytorch as L, torch
-        >>> from lehr.lightning import Feedback
         >>> class Module(L.LightningModule):
         ...     def __init__(self):
         ...         super().__init__()
@@ -56,10 +58,9 @@ def scheduled(
     """
     if not {"steps", "horizon"} & how.keys():
         how["horizon"] = horizon(trainer)
-    if on_change is None:
-        scheduler: Scheduler = _Resizable(optimizer, policy, count="updates", **how)
-    else:
-        scheduler = Scheduler(optimizer, policy, count="updates", on_change=on_change, **how)
+    scheduler = Scheduled(optimizer, policy, count="updates", on_change=on_change or "error", **how)
+    scheduler.resizes = on_change is None
+    scheduler.alone = not any(isinstance(callback, Feedback) for callback in trainer.callbacks)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
@@ -69,7 +70,8 @@ def horizon(trainer: Any) -> Horizon:
     The steps are its `estimated_stepping_batches`: what `max_epochs`, `max_steps`, `limit_train_batches`, the loaders
     and `accumulate_grad_batches` make of them; a `GradientAccumulationScheduler`, which that leaves out, counts too. An
     epoch ends with an update even if fewer micro-batches are left. A step has as many samples as loader, accumulation
-    and ranks tell. A run that nothing limits (`max_epochs=-1`) has no steps, and `max_time` is not known in steps.
+    and ranks tell. A run that nothing limits (`max_epochs=-1`) has no steps, and `max_time` is not known in steps. In
+    manual optimisation the trainer reckons with an update at every batch; if an optimiser makes fewer, give `steps=`.
 
     Args:
         trainer: the module's `self.trainer`, in `configure_optimizers`.
@@ -110,10 +112,25 @@ def _factors(trainer: Any) -> list[int] | None:
     return None
 
 
-class _Resizable(Scheduler):
+class Scheduled(Scheduler):
     """A scheduler whose run the trainer may make longer or shorter before it is resumed."""
+
+    resizes = False
+    alone = False  # whether no callback hears; not asked later, as Lightning's tuner takes all callbacks away
+
+    def step(self, *, applied: bool = True, **numbers: Any) -> None:  # type: ignore[override]
+        """As a scheduler's; the trainer calls it without numbers, which is said once if rules wait for some."""
+        if self.alone:
+            self.alone = False
+            if self.awaited and not numbers and not self.state_dict()["reported"]:
+                names = ", ".join(sorted(self.awaited))
+                words = f"rules read {names}, and nobody tells them: add lehr.lightning.Feedback() to the callbacks"
+                warnings.warn(words, LehrWarning, stacklevel=2)
+        super().step(applied=applied, **numbers)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], on_change: OnChange | None = None) -> None:
         """As a scheduler's, but that another horizon alone is taken over without a jump of the LR."""
-        mode = on_change or mode_for_trainer(state_dict, self.policy, self.horizon, self._controller().bases)
-        super().load_state_dict(state_dict, mode)
+        self._join()
+        if on_change is None and self.resizes:
+            on_change = mode_for_trainer(state_dict, self.policy, self.horizon, self.bases)
+        super().load_state_dict(state_dict, on_change)

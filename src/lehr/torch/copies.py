@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import random
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["local_part", "mapped", "put_back", "put_random_states", "random_states"]
+__all__ = ["local_part", "mapped", "put_back", "put_random_states", "random_states", "shard_again"]
 
 
 def put_back(live: Any, kept: Any, beside: Any) -> Any:
@@ -44,6 +45,20 @@ def local_part(tensor: torch.Tensor) -> torch.Tensor:
     """The part of a sharded tensor that lies here; it shares its memory."""
     local: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
     return local
+
+
+def shard_again(model: torch.nn.Module) -> None:
+    """Have FSDP2 put its shards back into the model, and hold no whole weights.
+
+    After a forward pass without a backward one, as an evaluation is, its outermost module still has them, and would use
+    them in the next forward pass, whatever became of the shards.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None:
+        return  # who shards has imported it
+    for module in model.modules():
+        if isinstance(module, fsdp.FSDPModule):
+            module.reshard()
 
 
 def random_states() -> dict[str, Any]:

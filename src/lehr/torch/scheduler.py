@@ -17,15 +17,16 @@ from torch.optim.lr_scheduler import LRScheduler
 from lehr.controller import Controller, OnChange
 from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
-from lehr.journal import Journal, Listener
+from lehr.journal import Journal
 from lehr.lengths import Horizon, LengthLike, check_horizon
+from lehr.listeners import Listener
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.text import as_policy
 from lehr.torch.evaluating import evaluating
 from lehr.torch.fast_lane import CLOSED, FastLane
 from lehr.torch.ranks import Ranks
 from lehr.torch.snapshot import Snapshots, as_snapshots
-from lehr.torch.updates import Updates, misuse
+from lehr.torch.updates import Updates, bare, misuse
 from lehr.torch.values import facts_of, held, holds, put, read, rewritten, undo_rewrites, untouched
 from lehr.torch.windows import keep
 
@@ -42,7 +43,9 @@ class Scheduler(LRScheduler):
     `step(loss=loss)` once after every `optimizer.step()`.
 
     Args:
-        optimizer: any `torch.optim.Optimizer`. A tensor LR is written in place and stays the same tensor.
+        optimizer: any `torch.optim.Optimizer`, or accelerate's wrapper of one. A tensor LR is written in place and
+            stays the same tensor, so that `torch.compile` compiles the optimiser's step once; with a float LR it does
+            so twice, and with `dynamic=False` at every new LR, until it gives up.
         policy: a policy, schedule, rule, or the text of one.
         steps: updates in the run; short for `horizon=Horizon(steps=...)`, never both.
         horizon: the facts of the run.
@@ -99,8 +102,7 @@ class Scheduler(LRScheduler):
         process_group: Any = None,
         snapshots: Snapshots | LengthLike | bool | None = None,
     ) -> None:
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise LehrError(f"Scheduler(optimizer) must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+        optimizer = bare(optimizer)
         if count not in ("calls", "updates", "epochs"):
             raise LehrError(f"Scheduler(count=...) must be 'calls', 'updates' or 'epochs', got {count!r}")
         if evaluate and model is None:
@@ -207,13 +209,18 @@ class Scheduler(LRScheduler):
         return self._make_step
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that is needed to go on, as JSON-plain data; `torch.load(weights_only=True)` reads it."""
+        """Everything that is needed to go on, as JSON-plain data; `torch.load(weights_only=True)` reads it.
+
+        Give `torch.distributed.checkpoint` the text `json.dumps(scheduler.state_dict())`. If it is given the scheduler
+        itself, it saves it but cannot load it: it loads no more than a fresh run has, which knows of no events yet.
+        """
         return self._controller().state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], on_change: OnChange | None = None) -> None:
         """Go on from a saved state, in any order relative to the optimiser. See `Controller.load_state_dict`."""
         run = self._controller()
         self._lane = CLOSED  # it stands where the run stood
+        self._join()
         run.load_state_dict(state_dict, on_change)
         self._groups = self.optimizer.param_groups
         self._updates.taken()
@@ -233,6 +240,21 @@ class Scheduler(LRScheduler):
     def horizon(self) -> Horizon:
         """The facts of the run."""
         return self._run.horizon
+
+    @property
+    def count(self) -> Count:
+        """What advances it."""
+        return self._count
+
+    @property
+    def bases(self) -> dict[str, tuple[float, ...]]:
+        """The base value of each hyperparameter that the policy governs, one per group."""
+        return self._controller().bases
+
+    @property
+    def awaited(self) -> set[str]:
+        """The names of the numbers that rules wait for somebody to report."""
+        return set(self._run.gathered) - self._run.evaluated
 
     @property
     def t(self) -> int:
@@ -364,8 +386,8 @@ class Scheduler(LRScheduler):
         """Take notice of what happened to the groups since they were written: restores, late groups, hand edits."""
         groups = self.optimizer.param_groups
         run = self._controller()
-        known = len(run.base_lrs)
-        if len(groups) < known:
+        if len(groups) < len(run.base_lrs):
+            known = len(run.base_lrs)
             raise LehrError(
                 f"the optimiser had {known} parameter groups and now has {len(groups)}; build a new Scheduler for it"
             )
@@ -374,7 +396,12 @@ class Scheduler(LRScheduler):
         for (name, i), old in list(self._written.items()):
             if not restored and not untouched(held(groups[i], name), old):
                 run.adopt(i, read(groups[i], name, i), name)
-        for i in range(known, len(groups)):
+        self._join()
+
+    def _join(self) -> None:
+        """Let groups that have been added to the optimiser join the run."""
+        run, groups = self._controller(), self.optimizer.param_groups
+        for i in range(len(run.base_lrs), len(groups)):
             late = {name: read(groups[i], name, i) for name in run.hyper if holds(groups[i], name)}
             run.add_group(late, facts_of(groups[i]))
 

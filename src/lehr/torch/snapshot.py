@@ -19,7 +19,7 @@ from lehr.lengths import Horizon, Length, LengthLike, as_length, whole_steps
 from lehr.rules import Observation, Rollback, Rule, Signal, Stop
 from lehr.rules.common import whole
 from lehr.rules.trigger import Smooth
-from lehr.torch.copies import local_part, mapped, put_back, put_random_states, random_states
+from lehr.torch.copies import local_part, mapped, put_back, put_random_states, random_states, shard_again
 
 __all__ = ["Snapshot", "Snapshots", "as_snapshots"]
 
@@ -182,6 +182,7 @@ class Snapshots:
     @torch.no_grad()
     def _copy(self, step: int) -> Snapshot:
         optimizer = self._optimizer
+        shard_again(self.model)
         return Snapshot(
             step,
             [(live, self._copied(live)) for live in self._weights()],
@@ -209,6 +210,7 @@ class Snapshots:
     @torch.no_grad()
     def _restore(self, snapshot: Snapshot, rng: bool) -> str:
         """Put everything back, in place, and drop what was taken later; what could not be put back, in words."""
+        shard_again(self.model)
         known = {id(live) for live, _ in snapshot.weights}
         for live, kept in snapshot.weights:
             local_part(live).copy_(kept)

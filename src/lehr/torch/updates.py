@@ -1,7 +1,7 @@
 """How often the optimiser was stepped between two calls of a scheduler, and what to say if that was not once.
 
 Two kinds of steps are none: a fused optimiser is stepped even if `GradScaler` found an overflow, and then does nothing;
-`torch.distributed.checkpoint` steps an optimiser with LR 0 and gradients 0, only to have its state made.
+`torch.distributed.checkpoint` steps an optimiser with LRs and gradients of 0, only to have its state made.
 """
 
 from __future__ import annotations
@@ -10,7 +10,29 @@ from typing import Any
 
 import torch
 
-__all__ = ["Updates", "misuse"]
+from lehr.errors import LehrError
+from lehr.spelling import shown
+
+__all__ = ["Updates", "bare", "misuse"]
+
+
+def bare(optimizer: Any, name: str = "Scheduler") -> torch.optim.Optimizer:
+    """The optimiser whose steps can be counted: itself, or what a wrapper without hooks, as accelerate's, wraps.
+
+    Raises:
+        LehrError: it is no optimiser, or has neither hooks nor an optimiser inside.
+    """
+    inner = optimizer
+    while isinstance(inner, torch.optim.Optimizer) and not hasattr(inner, "_optimizer_step_post_hooks"):
+        inner = getattr(inner, "optimizer", None)
+    if isinstance(inner, torch.optim.Optimizer):
+        return inner
+    if isinstance(optimizer, torch.optim.Optimizer):
+        raise LehrError(
+            f"{name}(optimizer) needs one whose steps can be counted, and {type(optimizer).__name__} never called "
+            "torch.optim.Optimizer.__init__; give the optimizer that it wraps"
+        )
+    raise LehrError(f"{name}(optimizer) must be a torch.optim.Optimizer, got {shown(optimizer)}")
 
 
 class Updates:
@@ -57,8 +79,23 @@ class Updates:
 
 
 def _only_makes_state(optimizer: Any, kwargs: Any) -> bool:
-    """Whether torch.distributed.checkpoint has made this step, `optim.step(closure=None)` under LRs of 0."""
-    return kwargs.get("closure", kwargs) is None and all(group["lr"] == 0 for group in optimizer.param_groups)
+    """Whether torch.distributed.checkpoint has made this step: `optim.step(closure=None)`, LRs and gradients all 0.
+
+    Gradients are only looked at if the rest is so; where they are sharded, over all ranks, which step together.
+    """
+    if kwargs.get("closure", kwargs) is not None or any(group["lr"] != 0 for group in optimizer.param_groups):
+        return False
+    moving = [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
+    if any(weight.grad is None for weight in moving):
+        return False
+    sizes = [_size(weight.grad) for weight in moving]  # of all, as the ranks must ask for the same ones
+    return not any(sizes)
+
+
+def _size(gradient: torch.Tensor) -> float:
+    """Σ|g_i|: unlike a norm it is 0 for zeros alone."""
+    total = gradient.detach().abs().sum()
+    return float(total.full_tensor() if hasattr(total, "full_tensor") else total)  # a DTensor
 
 
 def misuse(updates: int) -> str:
@@ -73,6 +110,6 @@ def misuse(updates: int) -> str:
     return (
         "the optimizer was not stepped since the last call: call step() after optimizer.step(); while "
         "accumulating gradients do not call it, and pass step(applied=False) for an update that was skipped. If "
-        "something else calls it, as accelerate's prepared scheduler does once for each process, build the Scheduler "
-        "with count='updates'"
+        "something else calls it, as accelerate's prepared scheduler does once for each process, build "
+        "lehr.torch.Scheduler(optimizer, policy, steps=..., count='updates'); the policy of a drop-in is its .policy"
     )

@@ -25,6 +25,7 @@ from lehr.torch.dropin import crowd, originals
 from lehr.torch.dropin.parts import Originals, Parts, bases, policy, rebased
 from lehr.torch.dropin.user import UserFunction
 from lehr.torch.scheduler import Scheduler
+from lehr.torch.updates import bare
 from lehr.torch.values import facts_of, held, put, read, undo_rewrites, untouched
 
 __all__ = ["Dropin"]
@@ -39,8 +40,7 @@ class Dropin(Scheduler):
     functions: tuple[UserFunction, ...] = ()  # the user's, if any
 
     def __init__(self, optimizer: torch.optim.Optimizer, last_epoch: int = -1) -> None:
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise LehrError(f"{type(self).__name__}(optimizer) must be a torch.optim.Optimizer, got {shown(optimizer)}")
+        optimizer = bare(optimizer, type(self).__name__)
         undo_rewrites(optimizer)
         found = tuple(float(group["lr"]) for group in optimizer.param_groups)
         self._originals: Originals = originals.found(optimizer, crowd.before(optimizer))
@@ -126,9 +126,10 @@ class Dropin(Scheduler):
         """
         if "schema" not in state_dict and state_dict.keys() & {"last_epoch", "_schedulers"}:
             raise LehrError(f"this is a state of torch's own {type(self).__name__}; {self._from_torch(state_dict)}")
-        check(state_dict, len(self.base_lrs))
         if self.retired:
             self._refuse()
+        self._join()
+        check(state_dict, len(self.base_lrs))
         self.announce()
         before = self._controller(), self._basis
         basis = originals.settled(self._basis, state_dict)
@@ -273,7 +274,7 @@ class Dropin(Scheduler):
         parts = self.draw(basis, len(self.base_lrs))
         facts = [facts_of(group) for group in self.optimizer.param_groups]
         run = Controller(as_policy(policy(parts)), bases(parts), self.horizon, evaluate={}, groups=facts)
-        run._subscribers = self._run._subscribers
+        run._audience = self._run._audience
         return run
 
     def _absorb(self) -> None:
@@ -281,6 +282,9 @@ class Dropin(Scheduler):
             self._groups = self.optimizer.param_groups  # what was restored is the work of all
         super()._absorb()
         self._seen = self._groups
+
+    def _join(self) -> None:
+        super()._join()
         for i in range(len(self._basis["lr"]), len(self._run.base_lrs)):
             group = self.optimizer.param_groups[i]
             group["initial_lr"] = self._run.base_lrs[i]
