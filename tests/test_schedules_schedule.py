@@ -15,7 +15,7 @@ from lehr.text import parse
     ("arguments", "message"),
     [
         ({"horizon": 100}, "horizon= must be a Horizon, got 100; for a number of steps write steps="),
-        ({"horizon": Horizon(steps=5), "steps": 5}, "give horizon= or steps=, not both"),
+        ({"horizon": Horizon(steps=5), "steps": 5}, "give steps= or horizon=, not both"),
         ({"steps": 0}, r"Horizon\(steps=\.\.\.\) must be a whole number of at least 1 .*, got 0"),
         ({"steps": "10%"}, "must be a whole number of at least 1 .*, got '10%'"),
         ({"steps": 100, "start": -0.1}, r"resolve\(start=\.\.\.\) must be at least 0, got -0.1"),

@@ -11,23 +11,20 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from numbers import Real
 from typing import Any, Literal
-
-import numpy as np
 
 from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
 from lehr.explain import finished, why_now, why_then
 from lehr.gather import Gathering, Keep, Window
 from lehr.journal import Event, Journal
-from lehr.lengths import Horizon, check_horizon
+from lehr.lengths import Horizon, as_horizon
 from lehr.listeners import Audience, Listener
 from lehr.plan import PolicyState
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike
 from lehr.replan import InForce, anchored, compared, edited, joined, replanned
 from lehr.reports import Reports
-from lehr.resolved import by_hand, evaluations, resolved
+from lehr.resolved import as_base, by_hand, evaluations, given_groups, resolved
 from lehr.resume import OnChange, Saved, as_on_change, changes, unless_saved
 from lehr.rules import Action, Observation, Rollback, Rule
 from lehr.state import SCHEMA, carry_over, last_decisions, remembered, save
@@ -80,28 +77,13 @@ def start(
         >>> run.done, run.lr
         (True, 0.0)
     """
-    given: Any = lr
-    bases = list(given) if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) else [given]
-    if horizon is not None:
-        check_horizon(horizon)
-    if not bases or (names is not None and len(names) != len(bases)):
-        raise LehrError(f"start(lr=..., names=...) needs one LR and one name for each group, got {lr!r} and {names!r}")
-    values = {"lr": tuple(_base(value, "lr") for value in bases)}
-    for name, given in (hyper or {}).items():
-        if not isinstance(given, Sequence | np.ndarray) or len(given) != len(bases):
-            raise LehrError(f"hyper[{name!r}] must have one value for each of {len(bases)} groups, got {given!r}")
-        values[name] = tuple(_base(value, name) for value in given)
-    if steps is not None and horizon is not None:
-        raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
+    bases, groups = given_groups(lr, names, hyper or {})
     return Controller(
         as_policy(policy),
-        values,
-        horizon or Horizon(steps=steps),
+        bases,
+        as_horizon(steps, horizon),
         evaluate=evaluate or {},
-        groups=[
-            {"name": name, **{key: given[i] for key, given in values.items()}}
-            for i, name in enumerate(names or [""] * len(bases))
-        ],
+        groups=groups,
         on_change=on_change,
         strict=strict,
         carry_out=carry_out,
@@ -345,7 +327,7 @@ class Controller:
         known = self._groups, self._bases
         self._groups = [*self._groups, group or {}]
         self._bases = {
-            target: (*values, _base(bases.get(target, 0.0), target)) for target, values in self._bases.items()
+            target: (*values, as_base(bases.get(target, 0.0), target)) for target, values in self._bases.items()
         }
         try:
             self._plan(self.policy, self.horizon)
@@ -379,20 +361,18 @@ class Controller:
             horizon: the same, as a horizon; never both.
             no_jump: re-anchor, so that the LR does not jump: the gain takes up the difference.
         """
-        if steps is not None and horizon is not None:
-            raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
-        if horizon is not None:
-            check_horizon(horizon)
-        horizon = horizon or (replace(self.horizon, steps=steps) if steps is not None else self.horizon)
+        given = as_horizon(steps, horizon)
+        if horizon is None:
+            given = self.horizon if steps is None else replace(self.horizon, steps=steps)
         before_it = [remembered(track) for track in self._tracks]
         before, old = self.hyper, self.policy.text()
-        self._plan(as_policy(policy), horizon)
+        self._plan(as_policy(policy), given)
         for track in self._tracks:
             carry_over(track, before_it, self.t, same=False)
         self._tabulate()
         if no_jump:
             self._anchor(before)
-        words = replanned(old, self.policy.text(), horizon, before, self.hyper)
+        words = replanned(old, self.policy.text(), given, before, self.hyper)
         self._note(Event(self.t, "replan", words, lr_before=tuple(before["lr"]), lr_after=tuple(self.lrs)))
 
     def preview(
@@ -632,9 +612,3 @@ class Controller:
     def _note(self, event: Event) -> None:
         if self.events.add(event):
             self._audience.event(event)
-
-
-def _base(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-        raise LehrError(f"the base {name} of a group must be a finite number of at least 0, got {value!r}")
-    return float(value)

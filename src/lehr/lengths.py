@@ -18,7 +18,7 @@ import numpy as np
 from lehr.errors import LehrError
 from lehr.spelling import Value, shown
 
-__all__ = ["Horizon", "Length", "LengthLike", "as_count", "as_length", "check_horizon", "half_up", "whole_steps"]
+__all__ = ["Horizon", "Length", "LengthLike", "as_count", "as_horizon", "as_length", "half_up", "whole_steps"]
 
 LengthLike = int | float | str
 
@@ -253,14 +253,19 @@ class Horizon:
         return length.amount
 
 
-def check_horizon(given: Any) -> None:
-    """Refuse what is no horizon.
+def as_horizon(steps: int | None, horizon: Any) -> Horizon:
+    """The facts of a run, from the two arguments that may give them.
 
     Raises:
-        LehrError: it is none.
+        LehrError: both are given, or `horizon` is none.
     """
-    if not isinstance(given, Horizon):
-        raise LehrError(f"horizon= must be a Horizon, got {shown(given)}; for a number of steps write steps=...")
+    if horizon is None:
+        return Horizon(steps=steps)
+    if not isinstance(horizon, Horizon):
+        raise LehrError(f"horizon= must be a Horizon, got {shown(horizon)}; for a number of steps write steps=...")
+    if steps is not None:
+        raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
+    return horizon
 
 
 class _Sized(Protocol):

@@ -17,7 +17,7 @@ import numpy as np
 from lehr.controller import Controller
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Event
-from lehr.lengths import Horizon
+from lehr.lengths import Horizon, as_horizon
 from lehr.logs import read_trace
 from lehr.player import Player, Standing
 from lehr.policy import PolicyLike, tracks
@@ -255,9 +255,7 @@ def _horizon(
     trace: Trace, seen: Sequence[Observation], steps: int | None, horizon: Horizon | None
 ) -> tuple[Horizon, list[str]]:
     """The facts of the run: as given, else as the log says; its length, if nobody says it, is that of the log."""
-    if steps is not None and horizon is not None:
-        raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
-    given = horizon or Horizon(steps=steps)
+    given = as_horizon(steps, horizon)
     logged = trace.header.get("horizon")
     facts = logged if isinstance(logged, dict) else {}
     found = replace(given, **{name: fact for name, fact in facts.items() if getattr(given, name, 0) is None})

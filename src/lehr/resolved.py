@@ -1,8 +1,13 @@
-"""A policy that is put in force: its tracks, and what they ask of those who run them."""
+"""A policy that is put in force: the groups it is given, its tracks, and what they ask of those who run them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
 
 from lehr.errors import LehrError
 from lehr.lengths import Horizon, whole_steps
@@ -10,13 +15,44 @@ from lehr.plan import Plan, Track
 from lehr.policy import Bind, Facts, Groups, Policy, tracks
 from lehr.rules import Rule
 
-__all__ = ["by_hand", "evaluations", "resolved"]
+__all__ = ["as_base", "by_hand", "evaluations", "given_groups", "resolved"]
+
+Bases = Mapping[str, tuple[float, ...]]
+
+
+def given_groups(lr: Any, names: Sequence[str] | None, hyper: Mapping[str, Any]) -> tuple[Bases, list[Facts]]:
+    """The base values of each hyperparameter, one per group, and the groups; from the arguments of `start`.
+
+    Raises:
+        LehrError: they are not for as many groups, or are no base values.
+    """
+    lrs = list(lr) if _is_list(lr) else [lr]
+    if not lrs or (names is not None and len(names) != len(lrs)):
+        raise LehrError(f"start(lr=..., names=...) needs one LR and one name for each group, got {lr!r} and {names!r}")
+    bases = {"lr": tuple(as_base(value, "lr") for value in lrs)}
+    for name, given in hyper.items():
+        if not _is_list(given) or len(given) != len(lrs):
+            raise LehrError(f"hyper[{name!r}] must have one value for each of {len(lrs)} groups, got {given!r}")
+        bases[name] = tuple(as_base(value, name) for value in given)
+    called = names or [""] * len(lrs)
+    return bases, [{"name": name, **{key: bases[key][i] for key in bases}} for i, name in enumerate(called)]
+
+
+def as_base(value: Any, name: str) -> float:
+    """A base value of a group.
+
+    Raises:
+        LehrError: it cannot be one.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        raise LehrError(f"the base {name} of a group must be a finite number of at least 0, got {value!r}")
+    return float(value)
 
 
 def resolved(
     policy: Policy | Groups | Bind,
     horizon: Horizon,
-    bases: Mapping[str, tuple[float, ...]],
+    bases: Bases,
     groups: Sequence[Facts],
     evaluated: Sequence[str],
     carried_out: bool,
@@ -63,3 +99,7 @@ def by_hand(of: Sequence[Track]) -> list[Rule]:
     """The rules whose actions somebody must carry out by hand: they restore weights."""
     rules = [rule for track in of for rule in track.plan.policy.rules if not rule.shadow]
     return [rule for rule in rules if getattr(rule.action, "by_hand", False)]
+
+
+def _is_list(given: Any) -> bool:
+    return isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)

@@ -18,7 +18,7 @@ from lehr.checks.log_checks import Column, Finished
 from lehr.checks.row import Check
 from lehr.checks.subject import Subject, subjects
 from lehr.errors import LehrError
-from lehr.lengths import Horizon
+from lehr.lengths import Horizon, as_horizon
 from lehr.policy import PolicyLike
 from lehr.spelling import shown
 from lehr.text import as_policy
@@ -104,9 +104,7 @@ def _bases(lr: float | Sequence[float] | Column | None) -> list[float]:
 
 def _horizon(steps: int | None, horizon: Horizon | None, trace: Trace | None, loading: Loading) -> Horizon:
     """The facts of the run: as they are given, else as the log says, else as the loader makes them."""
-    if steps is not None and horizon is not None:
-        raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
-    given = horizon or Horizon(steps=steps)
+    given = as_horizon(steps, horizon)
     horizon = replace(given, **{name: fact for name, fact in _logged(trace) if getattr(given, name) is None})
     epoch = loading.epoch if loading.loader is not None else None
     if horizon.steps_per_epoch is None and epoch is not None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from lehr.errors import LehrError, LehrWarning
 from lehr.extras import needs
-from lehr.lengths import Horizon, check_horizon, whole_steps
+from lehr.lengths import Horizon, as_horizon, whole_steps
 from lehr.plan import Plan
 from lehr.policy import Policy, PolicyLike
 from lehr.rules import Stop
@@ -268,11 +268,7 @@ def _told(memory: RuleMemory) -> str:
 
 
 def _plan(policy: Policy, lr: Any, steps: int | None, horizon: Horizon | None) -> Plan:
-    if steps is not None and horizon is not None:
-        raise LehrError(f"give steps= or horizon=, not both; got {steps} and {horizon}")
-    if horizon is not None:
-        check_horizon(horizon)
-    plan = Plan.of(policy, horizon or Horizon(steps=steps), (base_lr(lr, "controller"),))
+    plan = Plan.of(policy, as_horizon(steps, horizon), (base_lr(lr, "controller"),))
     for rule, resolved in zip(policy.rules, plan.rules, strict=True):
         check(rule, resolved)
     if plan.total is not None and plan.total > LONGEST:

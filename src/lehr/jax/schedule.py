@@ -11,7 +11,7 @@ import numpy as np
 
 from lehr.errors import LehrError
 from lehr.jax.wide import in_64_bits
-from lehr.lengths import Horizon, check_horizon
+from lehr.lengths import Horizon, as_horizon
 from lehr.plan import Plan
 from lehr.policy import Policy, PolicyLike
 from lehr.schedules.schedule import INT64_MAX, number
@@ -54,7 +54,7 @@ def schedule(
         >>> rate(9), rate(100)
         (Array(0.5, dtype=float32), Array(0., dtype=float32))
     """
-    plan = Plan.of(_without_rules(policy), _horizon(steps, horizon), (base_lr(lr, "schedule"),))
+    plan = Plan.of(_without_rules(policy), as_horizon(steps, horizon), (base_lr(lr, "schedule"),))
     (curve,), (base,), warmup, (low, high) = plan.curves, plan.bases, plan.warmup, plan.bounds(0)
 
     def rate(count: Any) -> jax.Array:
@@ -85,15 +85,6 @@ def _without_rules(given: PolicyLike | str) -> Policy:
             "policy, ...), which decides inside jit, or lehr.jax.hosted(lehr.start(policy, ...)), which asks the host"
         )
     return policy
-
-
-def _horizon(steps: int | None, horizon: Horizon | None) -> Horizon:
-    if horizon is None:
-        return Horizon(steps=steps)
-    check_horizon(horizon)
-    if steps is not None:
-        raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
-    return horizon
 
 
 def base_lr(lr: Any, where: str) -> float:

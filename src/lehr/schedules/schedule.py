@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from lehr.errors import LehrError
-from lehr.lengths import Horizon, Length, LengthLike, as_count, check_horizon, whole_steps
+from lehr.lengths import Horizon, Length, LengthLike, as_count, as_horizon, whole_steps
 from lehr.spelling import Value, shown
 
 if TYPE_CHECKING:
@@ -274,11 +274,7 @@ class Schedule(Value):
         Raises:
             LehrError: the horizon lacks something (the error lists all of it), or the schedule cannot be resolved.
         """
-        if horizon is not None and steps is not None:
-            raise LehrError(f"give horizon= or steps=, not both; got {horizon} and steps={steps}")
-        if horizon is not None:
-            check_horizon(horizon)
-        horizon = Horizon(steps=steps) if horizon is None else horizon
+        horizon = as_horizon(steps, horizon)
         length = None if length is None else as_count(length, "resolve(length=...)")
         if number(start, "resolve(start=...)") < 0:
             raise LehrError(f"resolve(start=...) must be at least 0, got {start!r}")

@@ -18,7 +18,7 @@ from lehr.controller import Controller, OnChange
 from lehr.difference import Difference
 from lehr.errors import LehrError, LehrWarning
 from lehr.journal import Journal
-from lehr.lengths import Horizon, LengthLike, check_horizon
+from lehr.lengths import Horizon, LengthLike, as_horizon
 from lehr.listeners import Listener
 from lehr.policy import Bind, Facts, Groups, Policy, PolicyLike, tracks
 from lehr.text import as_policy
@@ -107,11 +107,7 @@ class Scheduler(LRScheduler):
             raise LehrError(f"Scheduler(count=...) must be 'calls', 'updates' or 'epochs', got {count!r}")
         if evaluate and model is None:
             raise LehrError("Scheduler(evaluate=...) calls fn(model); give model= too")
-        if steps is not None and horizon is not None:
-            raise LehrError(f"give steps= or horizon=, not both; got steps={steps} and {horizon}")
-        if horizon is not None:
-            check_horizon(horizon)
-        horizon = horizon or Horizon(steps=steps)
+        horizon = as_horizon(steps, horizon)
         if count == "epochs" and horizon.steps_per_epoch is None:
             horizon = Horizon(horizon.steps, 1, horizon.samples_per_step, horizon.tokens_per_step)
         if process_group is not None and not ranks:
