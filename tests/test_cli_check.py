@@ -98,6 +98,21 @@ def test_an_lr_that_was_not_applied_is_found_in_a_log(command: Run, tmp_path: Pa
     assert "error LR603" in output
 
 
+def test_the_log_of_any_trainer_is_held_against_a_policy_where_it_has_an_lr(command: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "lightning_logs" / "version_0"
+    folder.mkdir(parents=True)
+    rows = [f"{t},{0.1 * (1 - t / 100)},1.0" for t in range(4, 100, 5)]
+    (folder / "metrics.csv").write_text("\n".join(["step,lr-SGD,train_loss", *rows]))
+    about = ["check", str(tmp_path), "--steps", "100", "--lr", "0.1", "--policy"]
+    code, output, _ = command(*about, "Policy(linear(), rules=[when(loss.reaches(0.5)).scale(0.5)])")
+    assert code == 0
+    assert "LR607" not in output  # no rule ran, so none failed to fire
+    code, output, _ = command(*about, "cosine()")
+    assert code == 1
+    assert "warning LR602" in output
+    assert command(*about, "linear()", "--column", "lr=train_loss")[0] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

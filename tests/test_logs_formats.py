@@ -82,7 +82,7 @@ def test_a_table_of_one_column_is_read(tmp_path: Path) -> None:
     trace = lehr.read_trace(tmp_path / "log")
     assert trace.columns["step"].tolist() == [0, 1]
     assert trace.columns["loss"].tolist() == [0.5, 0.25]
-    assert trace.header["read"]["notes"] == ["no column counts steps or epochs: a row is a step"]
+    assert trace.header["read"]["notes"] == ["no column counts steps, nor each epoch once: a row is a step"]
 
 
 def test_an_export_of_wandb_loses_the_name_of_its_run_and_its_ranges(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_log_of_epochs_has_an_epoch_a_step(tmp_path: Path) -> None:
     assert trace.header["read"]["notes"] == ["no column counts steps: an epoch, as 'epoch' counts them, is a step"]
 
 
-@pytest.mark.parametrize("nothing", ["", "null", "None", " "])
+@pytest.mark.parametrize("nothing", ["", "null", "None", " ", "NA", "<NA>"])
 def test_texts_that_mean_nothing_are_no_report(tmp_path: Path, nothing: str) -> None:
     trace = lehr.read_trace(table(tmp_path / "log.csv", [{"step": 0, "loss": nothing}, {"step": 1, "loss": "1e-3"}]))
     assert [dict(seen.numbers) for seen in trace.observations] == [{}, {"loss": 0.001}]
@@ -242,7 +242,7 @@ def test_two_values_of_one_step_are_said_and_the_first_is_kept(tmp_path: Path) -
     rows = [{"step": 0, "loss": 1.0}, {"step": 0, "loss": 2.0}, {"step": 1, "loss": 3.0}]
     trace = lehr.read_trace(table(tmp_path / "log.csv", rows))
     assert trace.columns["loss"].tolist() == [1.0, 3.0]
-    assert trace.header["read"]["notes"] == ["loss has several values in 1 steps; the first of each is kept"]
+    assert trace.header["read"]["notes"] == ["loss has several values in 1 steps; the first number of each is kept"]
 
 
 def test_rows_without_a_step_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -293,3 +293,26 @@ def test_parts_of_an_epoch_are_not_called_epochs(tmp_path: Path) -> None:
     assert lehr.read_trace(tmp_path / "log").header["read"]["notes"] == [
         "no column counts steps: each value of 'epoch' is a step"
     ]
+
+
+def test_where_each_batch_has_a_row_none_is_lost_to_its_epoch(tmp_path: Path) -> None:
+    rows = [{"epoch": e, "batch": b, "loss": 10 - 3 * e - b, "val_loss": e if b == 2 else ""}
+            for e in range(2) for b in range(3)]  # fmt: skip
+    trace = lehr.read_trace(table(tmp_path / "log.csv", rows))
+    assert trace.columns["step"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert trace.columns["loss"].tolist() == [10, 9, 8, 7, 6, 5]
+    assert trace.header["horizon"] == {}
+    assert trace.header["read"]["notes"] == ["no column counts steps, nor each epoch once: a row is a step"]
+
+
+def test_nan_beside_texts_is_an_empty_cell_and_beside_numbers_a_report(tmp_path: Path) -> None:
+    rows = [{"step": 0, "loss": 1.0, "weights": "nan"}, {"step": 1, "loss": "nan", "weights": "{'bins': [1]}"}]
+    trace = lehr.read_trace(table(tmp_path / "log.csv", rows))
+    assert trace.header["read"]["left_out"] == ["weights"]
+    assert [list(seen.numbers) for seen in trace.observations] == [["loss"], ["loss"]]
+
+
+def test_of_rows_of_one_step_that_are_padded_with_nan_the_numbers_are_kept(tmp_path: Path) -> None:
+    rows = [{"step": 0, "loss": 1.0, "val_loss": "nan"}, {"step": 0, "loss": "nan", "val_loss": 2.0}]
+    seen = lehr.read_trace(table(tmp_path / "log.csv", rows)).observations
+    assert [dict(each.numbers) for each in seen] == [{"loss": 1.0, "val_loss": 2.0}]

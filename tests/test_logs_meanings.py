@@ -79,6 +79,15 @@ def test_two_candidates_are_named_with_the_argument_that_decides(
     assert trace.columns[what].tolist() == [10 * names.index(choice) + t for t in range(2)]
 
 
+@pytest.mark.parametrize("names", [("lr/pg0", "lr/pg1"), ("lehr/lr", "lr-SGD"), ("lehr/lr/0", "lr"), ("lr", "eta")])
+def test_a_column_that_is_said_to_be_the_lr_is_the_only_one(tmp_path: Path, names: tuple[str, str]) -> None:
+    trace = lehr.read_trace(written(tmp_path, "step", *names, "loss"), columns={"lr": names[1]})
+    assert trace.columns["lr"].tolist() == [20, 21]
+    assert trace.header["groups"] == 1
+    assert trace.header["read"]["columns"]["lr"] == names[1]
+    assert "lr.1" not in trace.columns
+
+
 def test_candidates_that_agree_are_one(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("_step,trainer/global_step,loss\n0,0,1\n7,7,2\n")
     assert lehr.read_trace(tmp_path / "log.csv").columns["step"].tolist() == [0, 7]
@@ -107,6 +116,7 @@ def test_two_columns_of_one_name_are_refused_until_one_is_named(tmp_path: Path) 
     ("columns", "words"),
     [
         ({"loss": "los"}, "no column 'los' with numbers; there are 'step', 'loss'; the nearest is 'loss'"),
+        ({"loss": "loss", "ce": "loss"}, "gives 'loss' two names, 'loss' and 'ce'; keep one of them"),
         ({"my loss": "loss"}, "one of Python's, got 'my loss'"),
         ({"header": "loss"}, "'header' has another meaning"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,26 @@ def test_a_long_table_has_a_number_a_row(tmp_path: Path) -> None:
     assert trace.columns["loss"].tolist() == trace.columns["lr"].tolist() == [0.5, 1.0]
 
 
+def test_columns_without_numbers_are_left_out_and_nulls_are_no_report(tmp_path: Path) -> None:
+    import polars
+
+    others: dict[str, Any] = {
+        "time": [datetime.datetime(2026, 1, 1)] * 2, "span": [datetime.timedelta(1)] * 2, "list": [[1.0]] * 2,
+        "struct": [{"bins": [1]}] * 2, "flag": [True, None], "bytes": [b"x"] * 2,
+    }  # fmt: skip
+    tokens = polars.Series("tokens", [None, 7], dtype=polars.Int64)
+    polars.DataFrame({"_step": [0, 1], "loss": [1.0, 0.5], **others, "tokens": tokens}).write_parquet(tmp_path / "log")
+    trace = lehr.read_trace(tmp_path / "log")
+    assert trace.header["read"]["left_out"] == list(others)
+    assert [dict(seen.numbers) for seen in trace.observations] == [{"loss": 1.0}, {"loss": 0.5, "tokens": 7.0}]
+
+
 def test_half_a_parquet_file_is_damaged(tmp_path: Path) -> None:
     import polars
 
     polars.DataFrame(ROWS).write_parquet(tmp_path / "log")
     (tmp_path / "log").write_bytes((tmp_path / "log").read_bytes()[:-9])
-    with pytest.raises(lehr.LehrError, match=r"is damaged: .*a parquet file can only be read whole"):
+    with pytest.raises(lehr.LehrError, match=r"cannot be read: .*a parquet file must be whole"):
         lehr.read_trace(tmp_path / "log")
 
 

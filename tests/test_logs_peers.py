@@ -138,6 +138,23 @@ def test_a_keras_log_counts_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert lehr.replay(trace, "when(metric('val_loss', best='min').reaches(100)).scale(0.5)").firings
 
 
+def test_an_epoch_without_validation_is_no_report_in_a_keras_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    import keras
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(optimizer=keras.optimizers.SGD(0.05), loss="mse")
+    inputs = np.ones((8, 3), dtype=np.float32)
+    logger = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+    model.fit(inputs, inputs[:, :1], epochs=4, validation_data=(inputs, inputs[:, :1]), validation_freq=2, verbose=0,
+              callbacks=[logger])  # fmt: skip
+    trace = lehr.read_trace(tmp_path / "log.csv")
+    assert "NA" in (tmp_path / "log.csv").read_text()
+    assert ["val_loss" in seen.numbers for seen in trace.observations] == [False, True, False, True]
+
+
 def test_a_history_of_mlflow_that_was_saved_as_a_table_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")

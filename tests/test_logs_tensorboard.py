@@ -119,11 +119,67 @@ def test_steps_that_go_back_within_a_file_are_refused(tmp_path: Path) -> None:
 
 
 def test_runs_side_by_side_are_listed(tmp_path: Path) -> None:
-    for run in ("train", "validation"):
+    for run in ("a", "b"):
         written(tmp_path / run, {0: 1.0, 1: 0.5})
-    with pytest.raises(lehr.LehrError, match="holds 2 logs: train, validation; give the one"):
+    with pytest.raises(lehr.LehrError, match="holds 2 logs: a, b; give the one"):
         lehr.read_trace(tmp_path)
-    assert column(lehr.read_trace(tmp_path / "train"), "loss") == [1.0, 0.5]
+    assert column(lehr.read_trace(tmp_path / "b"), "loss") == [1.0, 0.5]
+
+
+def test_the_two_folders_of_keras_are_one_run_of_epochs(tmp_path: Path) -> None:
+    """Tags, steps and folders as of `keras.callbacks.TensorBoard`, which needs TensorFlow to write them."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for part in ("train", "validation"):
+        with SummaryWriter(str(tmp_path / "fit" / part)) as writer:
+            for epoch in range(4):
+                writer.add_scalar("epoch_loss", 8.0 - epoch if part == "train" else 4.0 - epoch, epoch, new_style=True)
+                if part == "train":
+                    writer.add_scalar("epoch_learning_rate", 0.5, epoch, new_style=True)
+                    writer.add_scalar("batch_loss", 9.0, 10 * epoch, new_style=True)
+                else:
+                    writer.add_scalar("evaluation_loss_vs_iterations", 4.0 - epoch, 10 * epoch, new_style=True)
+    trace = lehr.read_trace(tmp_path)
+    assert column(trace, "step") == [0, 1, 2, 3]
+    assert column(trace, "loss") == [8, 7, 6, 5]
+    assert column(trace, "validation_epoch_loss") == [4, 3, 2, 1]
+    assert column(trace, "lr") == [0.5] * 4
+    assert trace.header["horizon"] == {"steps": 4, "steps_per_epoch": 1}
+    assert trace.header["read"]["notes"] == [
+        "counted in iterations beside numbers of epochs, and left out: train/batch_loss, "
+        "validation/evaluation_loss_vs_iterations",
+        "no column counts steps: an epoch, as 'epoch' counts them, is a step",
+    ]
+    assert lehr.replay(trace, "when(metric('validation_epoch_loss', best='min').reaches(2)).scale(0.5)").firings
+
+
+def test_what_add_scalars_writes_into_folders_of_its_own_is_read_and_other_runs_are_told(tmp_path: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(tmp_path)) as writer:
+        for t in range(3):
+            writer.add_scalars("my/loss", {"train": 3.0 - t, "val_a": 6.0 - t}, t)
+            writer.add_scalar("lr", 0.5, t)
+    written(tmp_path / "elsewhere", {0: 1.0})
+    trace = lehr.read_trace(tmp_path)
+    assert column(trace, "loss") == [3, 2, 1]
+    assert column(trace, "my_loss_val_a") == [6, 5, 4]
+    assert column(trace, "lr") == [0.5] * 3
+    assert trace.header["read"]["notes"] == ["folders below hold other runs, which were left out: elsewhere"]
+
+
+def test_a_series_that_seems_to_count_epochs_beside_one_of_updates_is_told(tmp_path: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(tmp_path)) as writer:
+        for t in range(100):
+            writer.add_scalar("loss/train", 1.0, t)
+            if t % 20 == 19:
+                writer.add_scalar("loss/val", 1.0, t // 20)
+                writer.add_scalar("acc/val", 1.0, t)
+    assert lehr.read_trace(tmp_path).header["read"]["notes"] == [
+        "'loss/val' ends at step 4, and others at 99: if it counts epochs, its steps are wrong"
+    ]
 
 
 def test_hyperparameters_in_a_folder_below_are_no_run_of_their_own(tmp_path: Path) -> None:

@@ -101,6 +101,16 @@ def test_groups_are_called_by_their_names_if_each_has_one() -> None:
         )
 
 
+def test_the_gain_is_that_of_the_lr_though_a_rule_has_changed_another_hyperparameter() -> None:
+    policy = lehr.bind(lr=lehr.constant(), momentum=lehr.parse(HALVED))
+    run, listener = lehr.start(policy, lr=0.1, hyper={"momentum": [0.9]}), Listening()
+    run.subscribe(listener)
+    run.step(loss=0.4)
+    run.step(loss=0.9)
+    assert run.hyper["momentum"] == [0.45]
+    assert [heard for heard in listener.heard if heard != "rule"] == [(t, {"0": 0.1}, {"0": 1.0}) for t in range(2)]
+
+
 def test_a_listener_makes_nobody_read_what_is_reported() -> None:
     class Device:
         def __float__(self) -> float:
@@ -242,6 +252,29 @@ def test_verdicts_have_a_text_of_their_own() -> None:
     events = {(f"lehr/{'verdict' if e.kind == 'verdict' else 'event'}", str(e), e.step) for e in run.events}
     assert set(writer.texts) == events
     assert {tag for tag, _, _ in writer.texts} == {"lehr/event", "lehr/verdict"}
+
+
+def test_a_shared_run_of_wandb_which_has_no_step_hears_each_event_and_every_number() -> None:
+    class Shared:
+        def __init__(self) -> None:
+            self.rows: list[dict[str, Any]] = []
+
+        @property
+        def step(self) -> int:
+            raise RuntimeError("shared")
+
+        def define_metric(self, name: str, step_metric: str) -> None: ...
+
+        def log(self, row: dict[str, Any], commit: bool) -> None:
+            self.rows.append(row)
+
+    run, shared = lehr.start("constant()", lr=1.0, steps=40), Shared()
+    run.subscribe(wandb(shared, every=1))
+    applied(run, 30)
+    run.adopt(0, 0.5)
+    run.replan("linear()")
+    assert [row["lehr/step"] for row in shared.rows[:30]] == list(range(30))
+    assert [row["lehr/event"] for row in shared.rows[30:]] == [str(event) for event in run.events]
 
 
 def test_mlflow_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

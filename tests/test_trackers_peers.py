@@ -167,13 +167,24 @@ def test_in_wandb_the_users_own_steps_are_never_dropped(tmp_path: Path, offline:
         if t % 20 == 19:
             offline.log({"epoch_loss": loss}, step=t // 20)
 
-    run, _ = train(wandb(offline, every=1), log=by_epoch)
+    with pytest.warns(lehr.LehrWarning, match="nobody has logged"):
+        run, _ = train(wandb(offline, every=1), log=by_epoch)
     every = history(offline, tmp_path)
     rows = [row for row in every if "epoch_loss" in row]
     assert [row["_step"] for row in rows] == [0, 1, 2]
     assert [row["epoch_loss"] for row in rows] == [1.0 - t / 60 for t in (19, 39, 59)]
     told = "\n".join(row["lehr/event"] for row in every if "lehr/event" in row)
     assert told == "\n".join(text for _, text in texts(run))
+
+
+def test_in_wandb_a_run_to_which_nobody_logs_is_told_of_once_and_loses_no_event(tmp_path: Path, offline: Any) -> None:
+    words = r"nobody has logged to this run of W&B up to update 9: of the LRs so far it keeps the last.*commit=True"
+    with pytest.warns(lehr.LehrWarning, match=words) as warned:
+        run, used = train(wandb(offline, every=1))
+    assert len(warned) == 1
+    (row,) = history(offline, tmp_path)
+    assert row["lehr/lr"] == used[-1]
+    assert row["lehr/event"] == "\n".join(text for _, text in texts(run))
 
 
 def test_in_wandb_rows_of_its_own_are_complete(tmp_path: Path, offline: Any) -> None:

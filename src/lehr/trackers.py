@@ -7,7 +7,8 @@
 They write `lehr/lr` and `lehr/gain` at the step of the update that used them; from the first update on at which groups
 differ, `lehr/lr/<name or index of the group>`. Verdicts of rules are texts under `lehr/verdict`, all other events
 (rules that fired, shadows, hand edits, changes of plan, warnings, the end) under `lehr/event`, at the step that they
-tell. What a resumed run remembers of what happened is not told again.
+tell. What a resumed run remembers of what happened is not told again; updates that it does anew, since its checkpoint,
+are. Of several ranks, subscribe on one: each that subscribes writes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = ["Sink", "Tracker", "mlflow", "tensorboard", "wandb"]
 
 EVENT, VERDICT = "lehr/event", "lehr/verdict"
 OFTEN = 100  # events, up to which MLflow's file of them is written anew at each
+UNSEEN = 10  # LRs in a row that wait for one row of W&B, after which that is said
 
 
 def tensorboard(writer: Any, *, every: int = 10) -> Tracker:
@@ -64,7 +66,9 @@ def wandb(run: Any, *, every: int = 10, commit: bool = False) -> Tracker:
     """A listener that writes to W&B, online or offline.
 
     W&B drops what is logged to an earlier step than the last one. So Lehr never moves W&B's step: its numbers wait for
-    the row that you, or your trainer, log next, and are drawn over their own axis, `lehr/step`.
+    the row that you, or your trainer, log next, and are drawn over their own axis, `lehr/step`. Of several numbers that
+    wait for one row, W&B keeps the last; if nobody has logged yet when ten have waited, a warning says so. The last row
+    is written by `run.finish()`.
 
     Args:
         run: what `wandb.init(...)` returns.
@@ -175,6 +179,8 @@ class Tracker:
             return
         try:
             write()
+        except LehrWarning:  # where warnings are errors
+            raise
         except Exception as error:  # whatever goes wrong there, the run is worth more
             self._failures += 1
             self._pause = 2**self._failures - 1
@@ -206,19 +212,33 @@ class _TensorBoard:
 class _WandB:
     def __init__(self, run: Any, commit: bool) -> None:
         self._run, self._commit = run, commit
-        self._row, self._waiting = -1, dict[str, str]()  # W&B's step, and our texts in the row that waits for it
+        self._row: int | None = None  # W&B's step
+        self._waiting: dict[str, str] = {}  # our texts in the row that waits for it
+        self._first, self._unseen = _row(run), 0  # W&B's step as it was; the LRs since then if nobody has logged
         run.define_metric("lehr/*", step_metric="lehr/step")
 
     def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
         self._run.log({"lehr/step": step, **numbers}, commit=self._commit)
+        if self._commit or self._first is None or self._unseen >= UNSEEN:
+            return
+        waits = _row(self._run) == self._first
+        self._unseen = self._unseen + 1 if waits else UNSEEN
+        if waits and self._unseen == UNSEEN:
+            warnings.warn(
+                f"nobody has logged to this run of W&B up to update {step}: of the LRs so far it keeps the last. Log "
+                "something, or let Lehr log rows of its own: lehr.trackers.wandb(run, commit=True)",
+                LehrWarning,
+                stacklevel=3,
+            )
 
     def event(self, event: Event) -> None:
         tag, text = _tag(event), str(event)
         if self._commit:
             self._run.log({"lehr/step": event.step, tag: text}, commit=True)
             return
-        if self._run.step != self._row:
-            self._row, self._waiting = self._run.step, {}
+        row = _row(self._run)
+        if row is None or row != self._row:
+            self._row, self._waiting = row, {}
         self._waiting[tag] = f"{self._waiting[tag]}\n{text}" if tag in self._waiting else text
         self._run.log({tag: self._waiting[tag]}, commit=False)
 
@@ -241,6 +261,14 @@ class _MLflow:
             self._client.log_text(self._run_id, "".join(f"{line}\n" for line in self._lines), self._file)
             self._written = len(self._lines)
         self._client.set_tag(self._run_id, _tag(event), str(event))
+
+
+def _row(run: Any) -> int | None:
+    """W&B's step, which it must ask its own process for; None where many write to one run (mode="shared")."""
+    try:
+        return int(run.step)
+    except Exception:  # W&B's own, which has no type
+        return None
 
 
 def _tag(event: Event) -> str:

@@ -19,6 +19,7 @@ from lehr.checks.row import Check
 from lehr.checks.subject import Subject, subjects
 from lehr.errors import LehrError
 from lehr.lengths import Horizon, as_horizon
+from lehr.logs import read_trace
 from lehr.policy import PolicyLike
 from lehr.spelling import shown
 from lehr.text import as_policy
@@ -55,7 +56,7 @@ def check(
         epochs: passes over the loader that are meant.
         accumulate: micro-batches in one update.
         world_size: ranks that share the loader's batches.
-        log: the trace of a finished run, or the path of one.
+        log: the trace of a finished run, or the path of any log that `lehr.read_trace` reads.
 
     Returns:
         The findings, sorted by severity and code; `docs/checks.md` lists all.
@@ -68,7 +69,7 @@ def check(
         ...     print(finding.code, finding.reason)
         LR205 linear(to=1e-06) has to=1e-06, which is a factor of the base LR: an LR of 3e-10
     """
-    trace = log if isinstance(log, Trace) or log is None else Trace.read(log)
+    trace = log if isinstance(log, Trace) or log is None else read_trace(log)
     known = _horizon(steps, horizon, trace, Loading(Horizon(), loader, epochs, accumulate, world_size))
     lrs = _bases(lr)
     read, obstacle = _logged_policy(trace) if policy is None else (as_policy(policy), "")

@@ -38,6 +38,11 @@ class Finished:
         return (f"{name}_" if name in RESERVED else name) in self.trace.columns
 
     @property
+    def foreign(self) -> bool:
+        """Whether something else than Lehr has written the log: then each LR is that of its step, and no rule ran."""
+        return "lehr" not in self.trace.header and "read" in self.trace.header
+
+    @property
     def done(self) -> int:
         """Updates that were done."""
         steps = self.trace.columns.get("step", np.array([]))
@@ -69,6 +74,8 @@ class Finished:
         A row may stand for many updates, all at the LR that was written before them. -1 where it cannot be known: in
         the first row of a run that had begun before.
         """
+        if self.foreign:
+            return steps
         rows = np.unique(self.column("step")[0])
         before = np.concatenate(([-2 if len(rows) and rows[0] > 0 else -1], rows[:-1]))
         return np.asarray(before[np.searchsorted(rows, steps)] + 1, dtype=np.int64)
@@ -148,11 +155,14 @@ def never_reported(finished: Finished) -> Iterator[Found]:
         for rule in subject.policy.rules:
             for signal in rule.trigger.signals():
                 if not finished.holds(signal.name):
-                    yield Found(f"{rule!r} reads {signal.name!r}, which the log does not hold, so it never fired")
+                    words = "could not fire" if finished.foreign else "never fired"
+                    yield Found(f"{rule!r} reads {signal.name!r}, which the log does not hold, so it {words}")
 
 
 def never_fired(finished: Finished) -> Iterator[Found]:
     """A rule that had what it reads and did not fire."""
+    if finished.foreign:
+        return
     fired = {event.rule for event in finished.trace.events}
     for subject in finished.subjects:
         for rule in subject.policy.rules:

@@ -18,7 +18,7 @@ from lehr.checks import Finding, check
 from lehr.cli import options
 from lehr.errors import LehrError
 from lehr.lengths import Horizon
-from lehr.trace import Trace
+from lehr.logs import read_trace
 
 WIDEST, INDENT = 100, "    "
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -34,11 +34,15 @@ EXAMPLES = """[bold]Examples[/bold]
   lehr check "cosine()" --steps 3000 --epochs 3 --batches 1000 --accumulate 4
 
   lehr check lehr-report/traces/run.jsonl --steps 1600
+
+  lehr check metrics.csv --policy "cosine()" --lr 0.1
 """
 
 
 def run_check(
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT|LOG", help="Policies, or traces of runs.")],
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT|LOG", help="Policies, or logs of runs: files or folders.")
+    ],
     steps: options.Steps = None,
     lr: Annotated[
         list[float] | None, typer.Option(metavar="X", help="Base LR; once for each group. \\[default: not known]")
@@ -55,6 +59,7 @@ def run_check(
     policy: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What logs are held against. \\[default: as their header says]")
     ] = None,
+    column: options.Columns = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
 ) -> None:
     """Check every text or log, print the findings, and say by the exit code whether there are bad ones."""
@@ -73,7 +78,7 @@ def run_check(
     console = plain_console()
     bad = False
     for text in texts:
-        findings = _findings(text, policy, horizon, about)
+        findings = _findings(text, policy, horizon, options.named_columns(column), about)
         bad |= any(finding.severity != "note" for finding in findings)
         if as_json:
             for finding in findings:
@@ -106,10 +111,12 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
         console.print(Text(remedy, style="dim"))
 
 
-def _findings(text: str, policy: str | None, horizon: Horizon, about: dict[str, Any]) -> list[Finding]:
-    """Of a log if there is such a file, else of a policy."""
-    if not os.path.isfile(text):
+def _findings(
+    text: str, policy: str | None, horizon: Horizon, columns: dict[str, str], about: dict[str, Any]
+) -> list[Finding]:
+    """Of a log if there is such a file or folder, else of a policy."""
+    if not os.path.exists(text):
         if text.endswith(".jsonl"):
-            raise LehrError(f"there is no log {text!r}; give the path of a trace, or the text of a policy")
+            raise LehrError(f"there is no log {text!r}; give the path of a log, or the text of a policy")
         return check(text, horizon=horizon, **about)
-    return check(policy, horizon=horizon, log=Trace.read(text), **about)
+    return check(policy, horizon=horizon, log=read_trace(text, columns=columns), **about)

@@ -54,10 +54,7 @@ def run_replay(
         int | None, typer.Option(metavar="N", help="Updates in the run. \\[default: as the log says, else its own]")
     ] = None,
     steps_per_epoch: options.StepsPerEpoch = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=COLUMN", help="Which column is step, loss, lr, or a metric. May be repeated."),
-    ] = None,
+    column: options.Columns = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write a figure: .png, .svg or .html.")
     ] = None,

@@ -18,7 +18,7 @@ def log_in(folder: Path) -> Path:
     """The one log in a folder, or else in the folders below it: the highest level that has any decides.
 
     It is Lightning's `metrics.csv`, the `trainer_state.json` of Hugging Face's Trainer (or that of its newest
-    checkpoint), a folder with TensorBoard's event files, or the folder `metrics` of a run of MLflow's.
+    checkpoint), a folder with a run of TensorBoard's, or the folder `metrics` of a run of MLflow's.
 
     Raises:
         LehrError: there is none, or several.
@@ -43,7 +43,7 @@ def _logs(folder: Path) -> list[Path]:
     states = [folder, *sorted(folder.glob("checkpoint-*"), key=_number, reverse=True)]
     state = [place / "trainer_state.json" for place in states if (place / "trainer_state.json").is_file()]
     found = [*([folder / "metrics.csv"] if (folder / "metrics.csv").is_file() else []), *state[:1]]
-    if any(folder.glob(tensorboard.FILES)):
+    if tensorboard.holds(folder):
         found.append(folder)
     if (folder / "meta.yaml").is_file() and (folder / "metrics").is_dir():
         found.append(folder / "metrics")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from lehr.errors import LehrError
 
 __all__ = ["Log", "Row", "read_cells"]
 
-NOTHING = ("", "null", "none")  # texts of a cell in which nothing was reported
+NOTHING = ("", "null", "none", "na", "n/a", "<na>")  # texts of a cell in which nothing was reported
 
 
 class Row(NamedTuple):
@@ -39,14 +40,14 @@ class Log(NamedTuple):
 def read_cells(cells: Iterable[tuple[int, Mapping[str, Any]]], path: str) -> tuple[list[Row], list[str]]:
     """The rows of a file as numbers, and the columns that hold none and are left out.
 
-    An empty cell, a missing one and a null are no report. NaN and infinities are numbers: they were reported.
+    An empty cell, a missing one and a null are no report. NaN and infinities are numbers: they were reported; but in a
+    column that holds no other numbers beside texts, NaN is what pandas writes for an empty cell.
 
     Raises:
         LehrError: a column holds numbers and, in some place, something else.
     """
     rows: list[Row] = []
     others: dict[str, tuple[int, Any]] = {}  # column → the first of its cells that is no number
-    numeric: set[str] = set()
     for place, row in cells:
         numbers: dict[str, float] = {}
         for name, cell in row.items():
@@ -55,15 +56,15 @@ def read_cells(cells: Iterable[tuple[int, Mapping[str, Any]]], path: str) -> tup
                 numbers[name] = value
             elif value is not None:
                 others.setdefault(name, (place, cell))
-        numeric.update(numbers)
         rows.append(Row(place, numbers))
-    for name in others:
-        if name in numeric:
-            place, cell = others[name]
+    for name, (place, cell) in others.items():
+        if not all(math.isnan(made.numbers.get(name, math.nan)) for made in rows):
             raise LehrError(
                 f"{path}: column {name!r} holds numbers, but {cell!r} in line {place}; mend that line, or remove the "
                 "column"
             )
+        for made in rows:
+            made.numbers.pop(name, None)
     return rows, list(others)
 
 
@@ -75,10 +76,10 @@ def _number(cell: Any) -> float | str | None:
         return float(cell)
     if not isinstance(cell, str):
         return "no number"
-    text = cell.strip()
-    if text.lower() in NOTHING:
+    if not cell:
         return None
     try:
-        return float(text)
+        return float(cell)
     except ValueError:
-        return text
+        text = cell.strip()
+        return None if text.lower() in NOTHING else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,12 +22,15 @@ def log_of(form: str, cells: Cells, path: str, notes: Sequence[str] = ()) -> Log
     Raises:
         LehrError: a column holds more than numbers; or, in a long table, there are several runs.
     """
-    listed = list(cells)
-    names = {name.strip().lower(): name for _, row in listed[:1] for name in row}
+    following = iter(cells)
+    first = list(itertools.islice(following, 1))
+    every = itertools.chain(first, following)
+    names = {name.strip().lower(): name for _, row in first for name in row}
     key = next((names[name] for name in KEYS if name in names), None)
     if key is None or not {"value", "step"} <= names.keys():
-        rows, left_out = read_cells(listed, path)
+        rows, left_out = read_cells(every, path)
         return Log(form, rows, left_out, notes)
+    listed = list(every)
     run = next((names[name] for name in RUNS if name in names), None)
     runs = sorted({str(row.get(run)) for _, row in listed if run is not None})
     if len(runs) > 1:
@@ -37,8 +41,8 @@ def log_of(form: str, cells: Cells, path: str, notes: Sequence[str] = ()) -> Log
     for (_, cell), row in zip(listed, rows, strict=True):
         if row.numbers.keys() == {"value", "step"}:
             series.setdefault(str(cell[key]), []).append((_whole(row, path), row.numbers["value"]))
-    wide, column = woven(series, path)
-    return Log(form, wide, [], [*notes, f"a row is one number, named in {key!r}"], step=column)
+    wide, column, noticed = woven(series, path)
+    return Log(form, wide, [], [*notes, f"a row is one number, named in {key!r}", *noticed], step=column)
 
 
 def _whole(row: Row, path: str) -> int:

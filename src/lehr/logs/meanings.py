@@ -52,6 +52,9 @@ def meanings(log: Log, path: str, chosen: Mapping[str, str]) -> Meanings:
             columns that would have one name.
     """
     for name, column in chosen.items():
+        other = next(other for other, same in chosen.items() if same == column)
+        if other != name:
+            raise LehrError(f"columns= gives {column!r} two names, {other!r} and {name!r}; keep one of them")
         if column not in log.columns:
             near = difflib.get_close_matches(column, log.columns, n=1, cutoff=0.0)
             hint = f"; the nearest is {near[0]!r}" if near else ""
@@ -76,6 +79,7 @@ def meanings(log: Log, path: str, chosen: Mapping[str, str]) -> Meanings:
     lrs = _lrs(find, {c: plain[c] for c in free if "lr" not in chosen and SOME_LR.search(_key(plain[c]))})
     loss = find("loss", "loss".__eq__, TRAINING_LOSS.__contains__, _is_training_loss)
     epoch = find("epoch", EPOCH.__contains__) if step is None else None
+    epoch = None if epoch is None or _in_parts(log, epoch, loss) else epoch
     names = {column: name for name, column in chosen.items() if name not in ("step", "lr")}
     taken = {step, *lrs, *names}
     for column in log.columns:
@@ -129,6 +133,12 @@ def _without_run(columns: Sequence[str]) -> dict[str, str]:
     """Each column without the name of its run, "run - loss", if there is one run only."""
     runs = {column.split(" - ")[0] for column in columns if " - " in column}
     return {column: column.split(" - ", 1)[1] if len(runs) == 1 and " - " in column else column for column in columns}
+
+
+def _in_parts(log: Log, epoch: str, loss: str | None) -> bool:
+    """Whether epochs have several losses each, as where every batch has a row."""
+    epochs = [row.numbers.get(epoch) for row in log.rows if loss in row.numbers]
+    return len(set(epochs)) < len(epochs)
 
 
 def _distinct(log: Log, columns: Sequence[str]) -> list[str]:

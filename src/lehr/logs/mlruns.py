@@ -27,8 +27,8 @@ def read(place: Path) -> Log:
     """
     folder, files = (place, sorted(place.rglob("*"))) if place.is_dir() else (place.parent, [place])
     series = {str(file.relative_to(folder).as_posix()): _points(file) for file in files if file.is_file()}
-    rows, column = woven(series, str(place))
-    return Log("mlflow", rows, [], step=column)
+    rows, column, notes = woven(series, str(place))
+    return Log("mlflow", rows, [], notes, step=column)
 
 
 def _points(file: Path) -> list[tuple[int, float]]:

@@ -29,6 +29,6 @@ def read(content: bytes, path: str) -> Log:
     try:
         frame = polars.read_parquet(io.BytesIO(content))
     except polars.exceptions.PolarsError as error:
-        raise LehrError(f"{path} is damaged: {error}; a parquet file can only be read whole") from None
+        raise LehrError(f"{path} cannot be read: {error}; a parquet file must be whole; or write it as csv") from None
     plain = frame.with_columns(polars.selectors.decimal().cast(polars.Float64))
     return log_of("parquet", enumerate(plain.iter_rows(named=True), 1), path)

@@ -84,7 +84,7 @@ def read_trace(path: str | Path, *, columns: Mapping[str, str] | None = None) ->
 def _log(place: Path) -> Log | None:
     """What is in a file, or in a folder of files that are one log; None if it is a trace of Lehr's."""
     if place.is_dir():
-        return tensorboard.read(place) if any(place.glob(tensorboard.FILES)) else mlruns.read(place)
+        return tensorboard.read(place) if tensorboard.holds(place) else mlruns.read(place)
     try:
         content = place.read_bytes()
     except OSError as error:
@@ -141,7 +141,7 @@ def _trace(log: Log, found: Meanings, path: str) -> Trace:
     steps, told = steps_of(log, found, path)
     lrs = [(step, _lrs(row, found)) for step, row in zip(steps, log.rows, strict=True) if step is not None]
     reports, clashes = _merged(log, found, steps)
-    said = [f"{name} has several values in {n} steps; the first of each is kept" for name, n in clashes.items()]
+    said = [f"{name} has several values in {n} steps; the first number of each is kept" for name, n in clashes.items()]
     epochs = {"steps": max(reports) + 1, "steps_per_epoch": 1} if found.epoch is not None else {}
     about = {"format": log.format, "path": path, "columns": _said(found), "left_out": list(log.left_out)}
     about["notes"] = [*log.notes, *told, *said]
@@ -154,7 +154,7 @@ def _trace(log: Log, found: Meanings, path: str) -> Trace:
 def _merged(
     log: Log, found: Meanings, steps: Iterable[int | None]
 ) -> tuple[dict[int, dict[str, float]], dict[str, int]]:
-    """What was reported of each step, the first value of each name; and how often another one followed."""
+    """What was reported of each step, the first number of each name; and how often another one followed."""
     reports: dict[int, dict[str, float]] = {}
     clashes: dict[str, int] = {}
     for step, row in zip(steps, log.rows, strict=True):
@@ -163,8 +163,11 @@ def _merged(
         heard = reports.setdefault(step, {})
         for column, name in found.names.items():
             value = row.numbers.get(column)
-            if value is not None and heard.setdefault(name, value) != value and not math.isnan(value):
+            if value is None:
+                continue
+            if (known := heard.setdefault(name, value)) != value and not math.isnan(value):
                 clashes[name] = clashes.get(name, 0) + 1
+                heard[name] = value if math.isnan(known) else known
     return reports, clashes
 
 

@@ -20,7 +20,7 @@ def steps_of(log: Log, found: Meanings, path: str) -> tuple[list[int | None], li
     """
     if found.step is None and found.epoch is None:
         _refuse_none(log.rows, path)
-        return list(range(len(log.rows))), ["no column counts steps or epochs: a row is a step"]
+        return list(range(len(log.rows))), ["no column counts steps, nor each epoch once: a row is a step"]
     column = found.step or found.epoch or ""
     values = [row.numbers.get(column) for row in log.rows]
     known = [(row.place, value) for row, value in zip(log.rows, values, strict=True) if value is not None]

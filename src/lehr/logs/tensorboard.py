@@ -3,10 +3,14 @@
 All event files in a folder are one run. After a restart a later file begins anew, often at steps that an earlier one
 has, too; then what the earlier one says of this tag, from there on, is replaced. `SummaryWriter(purge_step=...)` does
 so for all tags, as in TensorBoard.
+
+Some writers part a run among folders: Keras into `train` and `validation`, `SummaryWriter.add_scalars(tag, ...)` into
+one for each name. These are read as one, by tags such as `validation/epoch_loss` and `tag/name`.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +21,17 @@ from lehr.extras import needs
 from lehr.logs.log import Log
 from lehr.logs.series import woven
 
-__all__ = ["FILES", "read", "recognises"]
+__all__ = ["holds", "read", "recognises"]
 
 FILES = "events.out.tfevents.*"
+TRAINING = frozenset(("train", "training"))
+PARTS = TRAINING | {"val", "valid", "validation", "eval", "evaluation", "test"}  # folders that are parts of one run
+BY_EPOCH, BY_ITERATION = (
+    re.compile(r"(\w+/)?epoch_"),
+    re.compile(r"(\w+/)?(batch_|evaluation_\w+_vs_iterations$)"),
+)  # Keras
 FRAME = 16  # bytes of a record beside its content: its length, and two checksums
+MOST = 8  # folders that a note lists
 Points = list[tuple[int, float]]
 
 
@@ -29,17 +40,57 @@ def recognises(content: bytes) -> bool:
     return b"brain.Event:" in content[:64]
 
 
+def holds(folder: Path) -> bool:
+    """Whether a run lies in a folder: event files, or the folders that are its parts."""
+    return any(folder.glob(FILES)) or any(below.name.lower() in TRAINING for below in _below(folder))
+
+
 def read(place: Path) -> Log:
-    """Read an event file, or all in a folder.
+    """Read an event file, or all of a folder's run.
 
     Raises:
         LehrError: a file is damaged before its last record, or a series goes back within one file.
         MissingExtra: tensorboard is not installed.
     """
-    files = sorted(place.glob(FILES)) if place.is_dir() else [place]
-    series: dict[str, Points] = {}
-    others: dict[str, None] = {}
     notes: list[str] = []
+    others: dict[str, None] = {}
+    series = _run([place] if place.is_file() else sorted(place.glob(FILES)), notes, others)
+    apart = []
+    for folder in _below(place):
+        found = _run(sorted(folder.glob(FILES)), notes, others)
+        names = {tag: _whole(folder.name, tag) for tag in found}
+        if all(names.values()):
+            series |= {names[tag] or tag: points for tag, points in found.items()}
+        else:
+            apart.append(folder.name)
+    if apart:
+        notes.append(f"folders below hold other runs, which were left out: {', '.join(apart[:MOST])}")
+    aside = [tag for tag in series if BY_ITERATION.match(tag)] if any(map(BY_EPOCH.match, series)) else []
+    if aside:
+        notes.append(f"counted in iterations beside numbers of epochs, and left out: {', '.join(aside)}")
+    series = {tag: points for tag, points in series.items() if points and tag not in aside}
+    epochs = bool(series) and all(map(BY_EPOCH.match, series))
+    rows, column, noticed = woven(series, str(place), "epoch" if epochs else "step")
+    left_out = [tag for tag in others if tag not in series]
+    return Log("tensorboard", rows, left_out, list(dict.fromkeys([*notes, *noticed])), step=None if epochs else column)
+
+
+def _below(folder: Path) -> list[Path]:
+    """The folders in a folder that hold event files."""
+    return [each for each in sorted(folder.glob("*/")) if any(each.glob(FILES))]
+
+
+def _whole(folder: str, tag: str) -> str | None:
+    """What a tag in a part of a run is called in the whole; None if the folder is a run of its own."""
+    if folder.lower() in PARTS:
+        return f"{folder}/{tag}"
+    begin = f"{tag.replace('/', '_')}_"  # as `add_scalars` names its folders
+    return f"{tag}/{folder.removeprefix(begin)}" if folder.startswith(begin) else None
+
+
+def _run(files: list[Path], notes: list[str], others: dict[str, None]) -> dict[str, Points]:
+    """The numbers in event files that follow each other, by tag; other tags and what is to be said are added."""
+    series: dict[str, Points] = {}
     replaced = 0
     for file in files:
         mine: dict[str, Points] = {}
@@ -56,11 +107,10 @@ def read(place: Path) -> Log:
         replaced += _cut(series, {tag: points[0][0] for tag, points in mine.items() if points})
         for tag, points in mine.items():
             series.setdefault(tag, []).extend(points)
-    rows, column = woven({tag: points for tag, points in series.items() if points}, str(place))
     if len(files) > 1:
         again = f"; {replaced} points of earlier ones were replaced, as a later one began anew" if replaced else ""
         notes.append(f"{len(files)} event files are one run{again}")
-    return Log("tensorboard", rows, [tag for tag in others if tag not in series], notes, step=column)
+    return series
 
 
 def _events(file: Path, notes: list[str]) -> Iterator[Any]:
